@@ -1,0 +1,1 @@
+"""The native delegation core under AI-agent gateways."""

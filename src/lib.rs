@@ -1,0 +1,11 @@
+//! The native delegation core under AI-agent gateways.
+//!
+//! A parent agent hands work to a subagent in the background; when the subagent ends, its result
+//! re-enters the conversation that asked. This crate holds the parts that carry that promise:
+//! the registry of delegations, the completion queue, the capacity cap and the notification text.
+//! It knows no Python; the `python` feature adds the binding that hermes-agent imports.
+
+mod sync;
+
+#[cfg(feature = "python")]
+mod python;

@@ -1,0 +1,1 @@
+//! The locks the core uses, in one place.
