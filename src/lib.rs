@@ -5,7 +5,14 @@
 //! the registry of delegations, the completion queue, the capacity cap and the notification text.
 //! It knows no Python; the `python` feature adds the binding that hermes-agent imports.
 
-mod sync;
+pub mod capacity;
+pub mod error;
+pub mod event;
+pub mod handoff;
+pub mod queue;
+pub mod registry;
+pub mod sync;
+pub mod wake;
 
 #[cfg(feature = "python")]
 mod python;

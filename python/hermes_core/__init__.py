@@ -1,1 +1,38 @@
-"""The native delegation core under AI-agent gateways."""
+"""The native delegation core under AI-agent gateways.
+
+    queue = CompletionQueue()
+    registry = DelegationRegistry(queue, capacity=3)
+    handle = registry.dispatch(goal="Read the logs", runner=read_the_logs, session_key="tui:1")
+    event = queue.get()
+    print(format_process_notification(event))
+
+``hermes_core.async_delegation`` has the gateway's own function surface, ``hermes_core.gateway``
+swaps the core into an installed hermes-agent.
+"""
+
+from __future__ import annotations
+
+import os as _os
+import threading as _threading
+
+from . import _core
+from ._core import ShutDown, __version__
+from ._queue import CompletionQueue
+from .registry import AtCapacity, DelegationHandle, DelegationRegistry
+
+__all__ = [
+    "AtCapacity",
+    "CompletionQueue",
+    "DelegationHandle",
+    "DelegationRegistry",
+    "ShutDown",
+    "__version__",
+]
+
+_core._set_main_thread(_threading.main_thread().ident or 0)
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(
+        before=_core._before_fork,
+        after_in_parent=_core._after_fork_in_parent,
+        after_in_child=_core._after_fork_in_child,
+    )

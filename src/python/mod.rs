@@ -1,7 +1,41 @@
 //! The Python binding: convert, detach, delegate.
+//!
+//! Every function here is a leaf: it calls no Python code that could give up the interpreter while
+//! a Rust frame stands beneath it (the exceptions, each on the main thread only, say so). Work that
+//! must call back (runners, `interrupt_fn`, loggers) is done by Python functions that call these.
+
+mod fork;
+mod handoff;
+mod log;
+mod queue;
+mod registry;
+mod wait;
 
 use pyo3::prelude::*;
 
 /// The extension module `hermes_core._core`.
 #[pymodule]
-mod _core {}
+mod _core {
+    #[pymodule_export]
+    use super::fork::{after_fork_in_child, after_fork_in_parent, before_fork};
+    #[pymodule_export]
+    use super::handoff::PyHandoff;
+    #[pymodule_export]
+    use super::log::{set_log_level, take_log};
+    #[pymodule_export]
+    use super::queue::PyCompletionQueue;
+    #[pymodule_export]
+    use super::registry::PyRegistry;
+    #[pymodule_export]
+    use super::wait::set_main_thread;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        super::queue::add_exceptions(module)?;
+        super::log::install();
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+"""Calling ``interrupt_fn`` callbacks so that none can hold up the others or the caller."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty
+
+from ._queue import CompletionQueue
+from ._workers import IDLE_SECONDS, WorkerPool
+
+#: Seconds that a caller waits in all for the callbacks it started.
+BUDGET_SECONDS = 2.0
+
+#: CPython 3.12 starts no thread once ``atexit`` runs (``Modules/_threadmodule.c``), so there the
+#: threads must exist before, and stay.
+_NO_THREADS_AT_EXIT = sys.version_info[:2] == (3, 12)
+
+_Call = tuple[Callable[[], object], CompletionQueue[bool]]
+
+
+def _run(call: _Call) -> None:
+    interrupt_fn, outcomes = call
+    try:
+        interrupt_fn()
+    except BaseException as exc:
+        import logging
+
+        logger = logging.getLogger("hermes_core.registry")
+        logger.debug("an interrupt_fn raised %s", type(exc).__name__)
+        outcomes.put(False)
+    else:
+        outcomes.put(True)
+
+
+_pool: WorkerPool[_Call] = WorkerPool(
+    "async-delegate-interrupt", _run, 1e9 if _NO_THREADS_AT_EXIT else IDLE_SECONDS
+)
+
+
+def prepare(running: int) -> None:
+    """See to it that ``running`` callbacks can be called at interpreter exit."""
+    if _NO_THREADS_AT_EXIT:
+        _pool.reserve(running)
+
+
+def call_all(interrupt_fns: Sequence[object], budget: float = BUDGET_SECONDS) -> int:
+    """Call each callback on a thread of its own and wait ``budget`` seconds at most.
+
+    One that raises, hangs, or is not callable stops no other. Returns how many returned in time
+    without raising.
+    """
+    outcomes: CompletionQueue[bool] = CompletionQueue()
+    calls = 0
+    for interrupt_fn in interrupt_fns:
+        if callable(interrupt_fn):
+            _pool.submit_to_any((interrupt_fn, outcomes))
+            calls += 1
+    count = 0
+    deadline = time.monotonic() + budget
+    try:
+        for _ in range(calls):
+            count += outcomes.get(timeout=max(0.0, deadline - time.monotonic()))
+    except Empty:
+        import logging
+
+        logger = logging.getLogger("hermes_core.registry")
+        logger.warning("%d of %d interrupt_fn calls are still running", calls - count, calls)
+    return count

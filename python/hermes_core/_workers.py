@@ -1,0 +1,91 @@
+"""Worker threads: Python threads that run jobs, started when needed and gone when idle.
+
+The loop is Python and calls one native leaf, ``Handoff.take``, which waits detached. So an
+interpreter that ends finds no native frame beneath running Python code.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from . import _core
+
+J = TypeVar("J")
+
+#: Seconds after which an idle worker ends.
+IDLE_SECONDS = 10.0
+
+
+class WorkerPool(Generic[J]):
+    """Daemon threads that run jobs; never more than the jobs at hand need.
+
+    Args:
+        name: what the threads' names begin with.
+        run: called on a worker with each job. It must not raise.
+        idle_seconds: how long an idle worker waits for a job before it ends.
+    """
+
+    __slots__ = ("_handoff", "_idle_seconds", "_name", "_numbers", "_run")
+
+    def __init__(
+        self, name: str, run: Callable[[J], None], idle_seconds: float = IDLE_SECONDS
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._idle_seconds = idle_seconds
+        self._numbers = itertools.count()
+        self._handoff: _core.Handoff[J] = _core.Handoff()
+
+    def submit(self, job: J) -> None:
+        """Have a worker run ``job``, starting one if none is free.
+
+        Raises:
+            RuntimeError: no thread could be started, and no other worker took the job.
+        """
+        ticket, needs_worker = self._handoff.submit(job)
+        if not needs_worker:
+            return
+        try:
+            self._start()
+        except BaseException:
+            if self._handoff.not_started(ticket) is not None:
+                raise
+
+    def submit_to_any(self, job: J) -> None:
+        """Have a worker run ``job``; if none can be started, whichever is free first."""
+        _, needs_worker = self._handoff.submit(job)
+        if needs_worker:
+            self._start_if_possible()
+
+    def reserve(self, wanted: int) -> None:
+        """Start a worker unless ``wanted`` are free."""
+        if self._handoff.reserve(wanted):
+            self._start_if_possible()
+
+    def _start_if_possible(self) -> None:
+        try:
+            self._start()
+        except RuntimeError:
+            self._handoff.not_started(None)
+
+    def _start(self) -> None:
+        threading.Thread(
+            target=_work,
+            args=(self._handoff, self._run, self._idle_seconds),
+            name=f"{self._name}_{next(self._numbers)}",
+            daemon=True,
+        ).start()
+
+
+def _work(handoff: _core.Handoff[J], run: Callable[[J], None], idle_seconds: float) -> None:
+    handoff.started()
+    while True:
+        job = handoff.take(idle_seconds)
+        if job is None:
+            return
+        run(job)
+        # A waiting worker keeps nothing alive.
+        del job

@@ -1,0 +1,245 @@
+"""The gateway's background delegation functions, on the native core.
+
+Names, keyword arguments, return dicts and record keys are those of hermes-agent's
+``tools/async_delegation.py`` (0.17.0, 0.18.2 and 0.19.0 together). The gateway calls these in place
+of its own, through ``hermes_core.gateway`` or by importing them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from . import _outcome
+from ._queue import CompletionQueue
+from .registry import RETENTION, AtCapacity, DelegationRegistry, Job, Runner, new_record
+
+__all__ = [
+    "active_count",
+    "completion_queue",
+    "dispatch_async_delegation",
+    "dispatch_async_delegation_batch",
+    "interrupt_all",
+    "interrupt_for_session",
+    "list_async_delegations",
+]
+
+_DEFAULT_MAX_ASYNC_CHILDREN = 3
+_MAX_RETAINED_COMPLETED = RETENTION
+
+
+class SharedQueue(CompletionQueue[Any]):
+    """The class of ``completion_queue``; one without slots, which another may replace."""
+
+    __slots__ = ()
+
+
+class Elsewhere(Protocol):
+    """Delegations that another registry still runs, under the same cap."""
+
+    def running(self) -> int:
+        """How many run there."""
+
+    def records(self) -> list[dict[str, Any]]:
+        """Their records, as ``list_async_delegations`` shows them."""
+
+    def interrupt(self, reason: str) -> int:
+        """Tell all to stop; how many were told."""
+
+
+#: The process's one queue of completion events.
+completion_queue: SharedQueue = SharedQueue()
+
+_registry = DelegationRegistry(completion_queue)
+_elsewhere: Elsewhere | None = None
+_on_end: Callable[[str, str, float], None] | None = None
+
+
+def _ended(record: dict[str, Any]) -> None:
+    if _on_end is not None:
+        _on_end(record["delegation_id"], record["status"], record["completed_at"])
+
+
+_registry.on_end = _ended
+
+
+def active_count() -> int:
+    """How many background delegations run."""
+    count = _registry.active_count()
+    return count if _elsewhere is None else count + _elsewhere.running()
+
+
+def dispatch_async_delegation(
+    *,
+    goal: str,
+    context: str | None,
+    toolsets: list[str] | None,
+    role: str,
+    model: str | None,
+    session_key: str,
+    parent_session_id: str | None = None,
+    runner: Runner,
+    origin_ui_session_id: str = "",
+    interrupt_fn: Callable[[], object] | None = None,
+    max_async_children: int = _DEFAULT_MAX_ASYNC_CHILDREN,
+) -> dict[str, Any]:
+    """Start ``runner`` on a worker thread and return at once.
+
+    Args:
+        goal, context, toolsets, role, model: the task, carried by the completion event.
+        session_key, origin_ui_session_id, parent_session_id: who asked; an empty session key is
+            the single-session CLI.
+        runner: builds and runs the subagent; takes nothing, returns its result dict.
+        interrupt_fn: tells the subagent to stop.
+        max_async_children: how many may run at once, those of other sessions included.
+
+    Returns:
+        ``{"status": "dispatched", "delegation_id": …}``, or ``{"status": "rejected", "error": …}``
+        with a text for the model; at capacity also ``"reason": "capacity"``, ``"limit"`` and
+        ``"running"``.
+
+    Raises:
+        TypeError: the runner is not callable, or an address field is not a str.
+    """
+    record = new_record(
+        goal=goal,
+        context=context,
+        toolsets=toolsets,
+        role=role,
+        model=model,
+        session_key=session_key,
+        origin_ui_session_id=origin_ui_session_id,
+        parent_session_id=parent_session_id,
+    )
+    job = Job(record, runner, interrupt_fn)
+    return _dispatch(job, max_async_children, "run this one with background=false")
+
+
+def dispatch_async_delegation_batch(
+    *,
+    goals: list[str],
+    context: str | None,
+    toolsets: list[str] | None,
+    role: str,
+    model: str | None,
+    session_key: str,
+    parent_session_id: str | None = None,
+    runner: Runner,
+    origin_ui_session_id: str = "",
+    interrupt_fn: Callable[[], object] | None = None,
+    max_async_children: int = _DEFAULT_MAX_ASYNC_CHILDREN,
+    delegation_id: str | None = None,
+) -> dict[str, Any]:
+    """Start a whole fan-out as one background delegation, with one permit and one event.
+
+    As ``dispatch_async_delegation``, with these differences.
+
+    Args:
+        goals: one goal per subagent.
+        runner: runs them all; returns ``{"results": [one dict per subagent],
+            "total_duration_seconds": …}``.
+        delegation_id: an id to use; made if left out. One in use is rejected.
+    """
+    goals = list(goals)
+    if len(goals) == 1:
+        goal = goals[0]
+    else:
+        goal = f"{len(goals)} parallel subagents: " + "; ".join(str(goal)[:40] for goal in goals)
+    record = new_record(
+        goal=goal,
+        goals=goals,
+        context=context,
+        toolsets=toolsets,
+        role=role,
+        model=model,
+        session_key=session_key,
+        origin_ui_session_id=origin_ui_session_id,
+        parent_session_id=parent_session_id,
+    )
+    record["is_batch"] = True
+    job = Job(record, runner, interrupt_fn, _outcome.batch)
+    return _dispatch(job, max_async_children, "send fewer at once", delegation_id)
+
+
+def _dispatch(
+    job: Job, limit: int, instead: str, delegation_id: str | None = None
+) -> dict[str, Any]:
+    elsewhere = 0 if _elsewhere is None else _elsewhere.running()
+    try:
+        handle = _registry.start(
+            job, capacity=limit, elsewhere=elsewhere, delegation_id=delegation_id
+        )
+    except AtCapacity as refused:
+        return {
+            "status": "rejected",
+            "error": (
+                f"Async delegation capacity reached ({refused.running} running, {refused.limit} "
+                f"allowed). Wait until one ends: its result comes back as a new message. Or "
+                f"{instead}, or raise delegation.max_async_children in config.yaml."
+            ),
+            "reason": "capacity",
+            "limit": refused.limit,
+            "running": refused.running,
+        }
+    except (RuntimeError, ValueError) as exc:
+        return {
+            "status": "rejected",
+            "error": f"Failed to schedule async delegation: {exc}",
+            "reason": "not_started",
+        }
+    return {"status": "dispatched", "delegation_id": handle.id}
+
+
+def list_async_delegations() -> list[dict[str, Any]]:
+    """The running delegations and the 50 that ended last, in the order of dispatch.
+
+    New dicts with the gateway's record keys. ``DelegationRegistry.list`` also shows every other
+    delegation whose event nobody has taken.
+    """
+    records = _registry.list()
+    ended = [record for record in records if record["state"] != "running"]
+    if len(ended) > _MAX_RETAINED_COMPLETED:
+        ended.sort(key=lambda record: float(record["completed_at"]))
+        too_old = {id(record) for record in ended[: len(ended) - _MAX_RETAINED_COMPLETED]}
+        records = [record for record in records if id(record) not in too_old]
+    for record in records:
+        del record["state"], record["delivery"]
+    return records if _elsewhere is None else _elsewhere.records() + records
+
+
+def interrupt_all(reason: str = "shutdown") -> int:
+    """Tell every running delegation to stop; how many were told.
+
+    Each still ends with its own completion event. Returns within two seconds, whatever the
+    ``interrupt_fn`` callbacks do.
+    """
+    count = _registry.interrupt_all(reason)
+    return count if _elsewhere is None else count + _elsewhere.interrupt(reason)
+
+
+def interrupt_for_session(
+    session_key: str = "",
+    origin_ui_session_id: str = "",
+    parent_session_id: str = "",
+    reason: str = "session_end",
+) -> int:
+    """Tell the running delegations of one session to stop; how many were told.
+
+    A delegation is the session's if any given field matches; with none given, none is. (Use
+    ``DelegationRegistry.cancel`` for owners that must match in every field.)
+    """
+    owner = (session_key, origin_ui_session_id, parent_session_id)
+    return _registry.interrupt(_registry._core.running_of(owner, False), reason)
+
+
+def _live_records() -> list[dict[str, Any]]:
+    """The running records with their ``interrupt_fn``, as the gateway's own registry holds them."""
+    return [
+        {**job.record, "status": "running", "interrupt_fn": job.interrupt_fn}
+        for job in _registry._core.running_all()
+    ]
+
+
+def _reset_for_tests() -> None:
+    """Forget every delegation; for tests."""
+    _registry.clear()

@@ -1,0 +1,79 @@
+//! Events: their kinds, their owner, and where the queue files them.
+
+/// The kinds of event that hermes-agent puts on its completion queue (0.17.0: `tools/process_registry.py`,
+/// `tools/async_delegation.py`).
+pub mod kind {
+    /// A background delegation ended.
+    pub const ASYNC_DELEGATION: &str = "async_delegation";
+    /// A background process ended; also what an event without a type is.
+    pub const COMPLETION: &str = "completion";
+    /// A watched pattern appeared in a process's output.
+    pub const WATCH_MATCH: &str = "watch_match";
+    /// A process's watch patterns were switched off.
+    pub const WATCH_DISABLED: &str = "watch_disabled";
+    /// What the names of the overflow kinds begin with.
+    pub const WATCH_OVERFLOW_PREFIX: &str = "watch_overflow_";
+}
+
+/// Who asked for a delegation: the full address, fixed at dispatch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The gateway's routing key; empty for the single-session CLI.
+    pub session_key: String,
+    /// The TUI tab that asked.
+    pub origin_ui_session_id: String,
+    /// The asking agent's durable session id.
+    pub parent_session_id: String,
+}
+
+/// Which owners an operation means. An empty field selects nobody by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// Matches [`Owner::session_key`].
+    pub session_key: String,
+    /// Matches [`Owner::origin_ui_session_id`].
+    pub origin_ui_session_id: String,
+    /// Matches [`Owner::parent_session_id`].
+    pub parent_session_id: String,
+}
+
+impl Selector {
+    fn pairs<'a>(&'a self, owner: &'a Owner) -> impl Iterator<Item = (&'a str, &'a str)> {
+        [
+            (self.session_key.as_str(), owner.session_key.as_str()),
+            (self.origin_ui_session_id.as_str(), owner.origin_ui_session_id.as_str()),
+            (self.parent_session_id.as_str(), owner.parent_session_id.as_str()),
+        ]
+        .into_iter()
+        .filter(|(wanted, _)| !wanted.is_empty())
+    }
+
+    /// Whether every given field is the owner's, and one is given.
+    pub fn matches_all(&self, owner: &Owner) -> bool {
+        let mut pairs = self.pairs(owner).peekable();
+        pairs.peek().is_some() && pairs.all(|(wanted, has)| wanted == has)
+    }
+
+    /// Whether any given field is the owner's (0.19.0: `interrupt_for_session`).
+    pub fn matches_any(&self, owner: &Owner) -> bool {
+        self.pairs(owner).any(|(wanted, has)| wanted == has)
+    }
+}
+
+/// Where the queue files an event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Route<'a> {
+    /// The session key; empty or absent for an event that is nobody's.
+    pub session_key: Option<&'a str>,
+    /// The kind; absent for a value that is not an event.
+    pub kind: Option<&'a str>,
+    /// The delegation that the event ends, for the registry to see it leave.
+    pub delegation_id: Option<&'a str>,
+}
+
+impl Route<'_> {
+    /// The session key, unless it is empty.
+    pub fn owner(&self) -> Option<&str> {
+        self.session_key.filter(|key| !key.is_empty())
+    }
+}

@@ -1,0 +1,140 @@
+//! `fork`: every core lock is held while the process is copied, and the child starts empty.
+//!
+//! Here the core departs from `queue.Queue`, whose child inherits the parent's items: an inherited
+//! event would be delivered twice, once by each process.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use pyo3::prelude::*;
+
+use super::queue::Core as Queue;
+use super::registry::Core as Registry;
+use super::{log, wait};
+use crate::handoff::{Handoff, Jobs};
+use crate::queue::State;
+use crate::registry::Table;
+use crate::sync::HeldLock;
+
+type Object = Py<PyAny>;
+
+/// A core part that a fork must hold.
+pub(super) enum Part {
+    Queue(Weak<Queue>),
+    Registry(Weak<Registry>),
+    Handoff(Weak<Handoff<Object>>),
+}
+
+enum Held {
+    Queue(HeldLock<State<Object>>),
+    Registry(HeldLock<Table<Object>>),
+    Handoff(HeldLock<Jobs<Object>>),
+}
+
+impl From<&Arc<Queue>> for Part {
+    fn from(core: &Arc<Queue>) -> Self {
+        Self::Queue(Arc::downgrade(core))
+    }
+}
+
+impl From<&Arc<Registry>> for Part {
+    fn from(core: &Arc<Registry>) -> Self {
+        Self::Registry(Arc::downgrade(core))
+    }
+}
+
+impl From<&Arc<Handoff<Object>>> for Part {
+    fn from(core: &Arc<Handoff<Object>>) -> Self {
+        Self::Handoff(Arc::downgrade(core))
+    }
+}
+
+impl Part {
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Queue(core) => core.strong_count() > 0,
+            Self::Registry(core) => core.strong_count() > 0,
+            Self::Handoff(core) => core.strong_count() > 0,
+        }
+    }
+
+    fn hold(&self) -> Option<Held> {
+        Some(match self {
+            Self::Queue(core) => Held::Queue(HeldLock::hold(&core.upgrade()?)),
+            Self::Registry(core) => Held::Registry(HeldLock::hold(&core.upgrade()?)),
+            Self::Handoff(core) => Held::Handoff(HeldLock::hold(&core.upgrade()?)),
+        })
+    }
+}
+
+impl Held {
+    /// Empties the part; what it held is returned, to be dropped once no lock is held.
+    fn reset(&mut self) -> Vec<Object> {
+        match self {
+            Self::Queue(held) => held.state().reset(),
+            Self::Registry(held) => held.state().clear(),
+            Self::Handoff(held) => held.state().reset(),
+        }
+    }
+}
+
+/// Every part of the process, in the order of creation.
+static PARTS: Mutex<Parts> = Mutex::new(Parts { parts: Vec::new(), sweep_at: 64 });
+
+struct Parts {
+    parts: Vec<Part>,
+    sweep_at: usize,
+}
+
+/// Everything a fork holds; dropped in this order.
+struct AllHeld {
+    held: Vec<Held>,
+    lines: log::Lines,
+    _all: MutexGuard<'static, Parts>,
+}
+
+thread_local! {
+    // Taken before a fork and given back after it, both on the forking thread.
+    static HELD: RefCell<Option<AllHeld>> = const { RefCell::new(None) };
+}
+
+/// Makes forks hold a part from now on.
+pub(super) fn register<C>(core: &Arc<C>)
+where
+    for<'a> Part: From<&'a Arc<C>>,
+{
+    let mut all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if all.parts.len() >= all.sweep_at {
+        all.parts.retain(Part::is_alive);
+        all.sweep_at = 64.max(2 * all.parts.len());
+    }
+    all.parts.push(core.into());
+}
+
+/// Takes every core lock; for `os.register_at_fork(before=…)`.
+#[pyfunction]
+#[pyo3(name = "_before_fork")]
+pub(super) fn before_fork() {
+    let all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let held = all.parts.iter().filter_map(Part::hold).collect();
+    HELD.set(Some(AllHeld { held, lines: log::hold(), _all: all }));
+}
+
+/// Gives every core lock back; for `os.register_at_fork(after_in_parent=…)`.
+#[pyfunction]
+#[pyo3(name = "_after_fork_in_parent")]
+pub(super) fn after_fork_in_parent() {
+    drop(HELD.take());
+}
+
+/// Empties every part and gives its lock back; for `os.register_at_fork(after_in_child=…)`.
+///
+/// Returns what the parts held, so that it is dropped where no Rust frame stands beneath.
+#[pyfunction]
+#[pyo3(name = "_after_fork_in_child")]
+pub(super) fn after_fork_in_child() -> Vec<Object> {
+    wait::become_main_thread();
+    let Some(mut all) = HELD.take() else { return Vec::new() };
+    log::reset(&mut all.lines);
+    all.held.iter_mut().flat_map(Held::reset).collect()
+}

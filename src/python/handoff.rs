@@ -1,0 +1,64 @@
+//! `Handoff` as Python sees it: jobs for worker threads that Python starts and runs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use super::fork;
+use crate::handoff::Handoff;
+
+/// Jobs on their way to Python worker threads.
+#[pyclass(name = "Handoff", module = "hermes_core._core", frozen)]
+pub(super) struct PyHandoff {
+    core: Arc<Handoff<Py<PyAny>>>,
+}
+
+#[pymethods]
+impl PyHandoff {
+    #[new]
+    fn new() -> Self {
+        let core = Arc::new(Handoff::default());
+        fork::register(&core);
+        Self { core }
+    }
+
+    /// Queues a job; the ticket, and whether the caller must start a worker.
+    fn submit(&self, job: Py<PyAny>) -> (u64, bool) {
+        let submitted = self.core.submit(job);
+        (submitted.ticket, submitted.needs_worker)
+    }
+
+    fn reserve(&self, wanted: usize) -> bool {
+        self.core.reserve(wanted)
+    }
+
+    fn started(&self) {
+        self.core.started();
+    }
+
+    fn not_started(&self, ticket: Option<u64>) -> Option<Py<PyAny>> {
+        match ticket {
+            Some(ticket) => self.core.not_started(ticket),
+            None => {
+                self.core.started();
+                None
+            }
+        }
+    }
+
+    /// The next job; `None` after `timeout` seconds without one.
+    fn take(&self, py: Python<'_>, timeout: f64) -> Option<Py<PyAny>> {
+        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
+        let core = &*self.core;
+        py.detach(|| {
+            let deadline = Instant::now().checked_add(timeout)?;
+            core.take(deadline)
+        })
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.core.try_visit(|job| visit.call(job))
+    }
+}

@@ -1,0 +1,298 @@
+//! `CompletionQueue` as Python sees it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple, PyType};
+
+use super::{fork, wait};
+use crate::error::Error;
+use crate::event::{Route, kind};
+use crate::queue::{CompletionQueue, Wanted};
+
+/// The core queue, of Python objects.
+pub(super) type Core = CompletionQueue<Py<PyAny>>;
+
+static EXCEPTIONS: PyOnceLock<[Py<PyType>; 3]> = PyOnceLock::new();
+
+/// Finds `queue.Empty` and `queue.Full`, and `queue.ShutDown` or (before 3.13) makes it.
+pub(super) fn add_exceptions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let stdlib = py.import("queue")?;
+    let class = |name| -> PyResult<Py<PyType>> {
+        Ok(stdlib.getattr(name)?.cast_into::<PyType>()?.unbind())
+    };
+    let shut_down = match stdlib.hasattr("ShutDown")? {
+        true => class("ShutDown")?,
+        false => PyErr::new_type(
+            py,
+            c"hermes_core.ShutDown",
+            Some(c"Raised when put/get with shut-down queue."),
+            Some(&py.get_type::<PyException>()),
+            None,
+        )?,
+    };
+    module.add("ShutDown", &shut_down)?;
+    let exceptions = [class("Empty")?, class("Full")?, shut_down];
+    EXCEPTIONS.get_or_init(py, || exceptions);
+    Ok(())
+}
+
+/// The exception that `queue.Queue` raises there.
+fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    let index = match error {
+        Error::Empty => 0,
+        Error::Full { .. } => 1,
+        Error::ShutDown => 2,
+        other => return PyValueError::new_err(other.to_string()),
+    };
+    match EXCEPTIONS.get(py) {
+        Some(exceptions) => PyErr::from_type(exceptions[index].bind(py).clone(), ()),
+        None => PyValueError::new_err(error.to_string()),
+    }
+}
+
+/// An event's address, read before the queue's lock is taken.
+#[derive(Default)]
+struct OwnedRoute<'py> {
+    kind: Option<Bound<'py, PyAny>>,
+    session_key: Option<Bound<'py, PyAny>>,
+    delegation_id: Option<Bound<'py, PyAny>>,
+}
+
+fn text<'a>(value: Option<&'a Bound<'_, PyAny>>) -> Option<Cow<'a, str>> {
+    let value = value?.cast::<PyString>().ok()?;
+    Some(value.to_cow().unwrap_or_else(|_| value.to_string_lossy()))
+}
+
+/// Files `item` under its kind, session key and delegation, and passes the route to `use_route`.
+pub(super) fn with_route<'py, R>(
+    item: &Bound<'py, PyAny>,
+    use_route: impl FnOnce(Route<'_>) -> R,
+) -> R {
+    let Ok(event) = item.cast::<PyDict>() else { return use_route(Route::default()) };
+    let py = item.py();
+    // An event whose keys cannot be compared has no address.
+    let get = |key: &Bound<'py, PyString>| event.get_item(key).ok().flatten();
+    let mut owned = OwnedRoute {
+        kind: get(intern!(py, "type")),
+        session_key: get(intern!(py, "session_key")),
+        delegation_id: None,
+    };
+    let kind = match &owned.kind {
+        None => Some(Cow::Borrowed(kind::COMPLETION)),
+        value => text(value.as_ref()),
+    };
+    if kind.as_deref() == Some(kind::ASYNC_DELEGATION) {
+        owned.delegation_id = get(intern!(py, "delegation_id"));
+    }
+    use_route(Route {
+        kind: kind.as_deref(),
+        session_key: text(owned.session_key.as_ref()).as_deref(),
+        delegation_id: text(owned.delegation_id.as_ref()).as_deref(),
+    })
+}
+
+/// The `types` argument of a take.
+fn kinds(types: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    let known = types.is_instance_of::<PyList>()
+        || types.is_instance_of::<PyTuple>()
+        || types.is_instance_of::<PySet>()
+        || types.is_instance_of::<PyFrozenSet>();
+    let kinds: Vec<String> = match known {
+        true => types
+            .try_iter()?
+            .map(|kind| Ok(kind?.cast::<PyString>()?.to_string_lossy().into_owned()))
+            .collect::<PyResult<_>>()?,
+        false => Vec::new(),
+    };
+    if kinds.is_empty() {
+        return Err(PyTypeError::new_err(
+            "types must be a list, tuple, set or frozenset with at least one str",
+        ));
+    }
+    Ok(kinds)
+}
+
+/// The queue itself; `hermes_core.CompletionQueue` is its Python face.
+#[pyclass(name = "CompletionQueue", module = "hermes_core._core", subclass, weakref, frozen)]
+pub(super) struct PyCompletionQueue {
+    pub(super) core: Arc<Core>,
+}
+
+#[pymethods]
+impl PyCompletionQueue {
+    #[new]
+    #[pyo3(signature = (maxsize = 0))]
+    fn new(maxsize: isize) -> Self {
+        let core = Arc::new(Core::new(maxsize));
+        fork::register(&core);
+        Self { core }
+    }
+
+    #[pyo3(signature = (item, block = None, timeout = None))]
+    fn put(
+        &self,
+        py: Python<'_>,
+        item: Bound<'_, PyAny>,
+        block: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        with_route(&item, |route| {
+            let Err((refused, error)) = self.core.try_put(item.clone().unbind(), route) else {
+                return Ok(());
+            };
+            if !matches!(error, Error::Full { .. }) || !wait::flag(block)? {
+                return Err(raise(py, &error));
+            }
+            self.put_when_room(py, refused, route, wait::deadline(timeout)?)
+        })
+    }
+
+    fn put_nowait(&self, py: Python<'_>, item: Bound<'_, PyAny>) -> PyResult<()> {
+        with_route(&item, |route| {
+            let put = self.core.try_put(item.clone().unbind(), route);
+            put.map_err(|(_, error)| raise(py, &error))
+        })
+    }
+
+    #[pyo3(signature = (block = None, timeout = None, *, types = None, session_key = None))]
+    fn get(
+        &self,
+        py: Python<'_>,
+        block: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        types: Option<&Bound<'_, PyAny>>,
+        session_key: Option<&str>,
+    ) -> PyResult<Py<PyAny>> {
+        let kinds = types.map(kinds).transpose()?;
+        let wanted = wanted(kinds.as_deref(), session_key)?;
+        let deadline = match wait::flag(block)? {
+            true => Some(wait::deadline(timeout)?),
+            false => None,
+        };
+        match (self.core.try_take(wanted), deadline) {
+            (Err(Error::Empty), Some(deadline)) => self.get_when_there(py, wanted, deadline),
+            (taken, _) => taken.map_err(|error| raise(py, &error)),
+        }
+    }
+
+    #[pyo3(signature = (*, types = None, session_key = None))]
+    fn get_nowait(
+        &self,
+        py: Python<'_>,
+        types: Option<&Bound<'_, PyAny>>,
+        session_key: Option<&str>,
+    ) -> PyResult<Py<PyAny>> {
+        let kinds = types.map(kinds).transpose()?;
+        let taken = self.core.try_take(wanted(kinds.as_deref(), session_key)?);
+        taken.map_err(|error| raise(py, &error))
+    }
+
+    fn qsize(&self) -> usize {
+        self.core.len()
+    }
+
+    fn empty(&self) -> bool {
+        self.core.is_empty()
+    }
+
+    fn full(&self) -> bool {
+        self.core.is_full()
+    }
+
+    #[getter]
+    fn get_maxsize(&self) -> isize {
+        self.core.maxsize()
+    }
+
+    #[setter]
+    fn set_maxsize(&self, maxsize: isize) {
+        self.core.set_maxsize(maxsize);
+    }
+
+    #[getter]
+    fn is_shutdown(&self) -> bool {
+        self.core.is_shutdown()
+    }
+
+    fn task_done(&self) -> PyResult<()> {
+        self.core.task_done().map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    fn join(&self, py: Python<'_>) -> PyResult<()> {
+        while let Some(signal) = self.core.joiner() {
+            wait::wait(py, &signal, None)?;
+        }
+        Ok(())
+    }
+
+    /// Shuts down; returns the events removed, so that the Python frame drops them.
+    fn _shutdown(&self, immediate: bool) -> Vec<Py<PyAny>> {
+        self.core.shutdown(immediate)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.core.try_visit(|item| visit.call(item))
+    }
+
+    fn __clear__(&self) {
+        drop(self.core.drain());
+    }
+}
+
+fn wanted<'a>(types: Option<&'a [String]>, session_key: Option<&'a str>) -> PyResult<Wanted<'a>> {
+    if session_key == Some("") {
+        return Err(PyValueError::new_err(
+            "session_key is empty, and an empty key is nobody's; leave it out to take any event",
+        ));
+    }
+    Ok(Wanted { session_key, types })
+}
+
+impl PyCompletionQueue {
+    fn put_when_room(
+        &self,
+        py: Python<'_>,
+        mut item: Py<PyAny>,
+        route: Route<'_>,
+        deadline: Option<Instant>,
+    ) -> PyResult<()> {
+        let mut putter = self.core.putter();
+        let mut last = false;
+        loop {
+            match self.core.try_put(item, route) {
+                Ok(()) => return Ok(()),
+                Err((refused, Error::Full { .. })) if !last => item = refused,
+                Err((_, error)) => return Err(raise(py, &error)),
+            }
+            if putter.enter() {
+                last = !wait::wait(py, putter.signal(), deadline)?;
+            }
+        }
+    }
+
+    fn get_when_there(
+        &self,
+        py: Python<'_>,
+        wanted: Wanted<'_>,
+        deadline: Option<Instant>,
+    ) -> PyResult<Py<PyAny>> {
+        let mut taker = self.core.taker(wanted);
+        let mut last = false;
+        loop {
+            match taker.poll() {
+                Err(Error::Empty) if !last => {
+                    last = !wait::wait(py, taker.signal(), deadline)?;
+                }
+                taken => return taken.map_err(|error| raise(py, &error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Blocking with the interpreter detached, and with Ctrl-C on the main thread.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyFloat, PyInt};
+
+use crate::wake::Signal;
+
+/// How long the main thread waits between two looks for a pending signal handler.
+const SIGNAL_SLICE: Duration = Duration::from_millis(50);
+
+static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
+
+/// Says which thread runs signal handlers: `threading.main_thread().ident`.
+#[pyfunction]
+#[pyo3(name = "_set_main_thread")]
+pub(super) fn set_main_thread(ident: u64) {
+    MAIN_THREAD.store(ident, Ordering::Relaxed);
+}
+
+/// Makes the calling thread the main one, as it is in a forked child.
+pub(super) fn become_main_thread() {
+    set_main_thread(current_thread());
+}
+
+#[allow(unsafe_code)]
+fn current_thread() -> u64 {
+    // SAFETY: takes nothing, touches no interpreter state.
+    let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
+    ident as u64
+}
+
+/// Waits, detached, until the signal is set or `deadline` has passed; whether it was set.
+///
+/// On the main thread it wakes every 50 ms to run pending signal handlers, so that Ctrl-C raises.
+pub(super) fn wait(py: Python<'_>, signal: &Signal, deadline: Option<Instant>) -> PyResult<bool> {
+    if current_thread() != MAIN_THREAD.load(Ordering::Relaxed) {
+        return Ok(py.detach(|| signal.wait_until(deadline)));
+    }
+    loop {
+        let slice = Instant::now() + SIGNAL_SLICE;
+        let until = deadline.map_or(slice, |deadline| deadline.min(slice));
+        if py.detach(|| signal.wait_until(Some(until))) {
+            return Ok(true);
+        }
+        py.check_signals()?;
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Ok(false);
+        }
+    }
+}
+
+/// A `block` argument: any of the values that code passes for a flag.
+pub(super) fn flag(value: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    let Some(value) = value else { return Ok(true) };
+    if let Ok(value) = value.cast::<PyBool>() {
+        return Ok(value.is_true());
+    }
+    if value.is_none() {
+        return Ok(false);
+    }
+    if let Ok(value) = value.cast_exact::<PyInt>() {
+        return Ok(value.extract::<i64>().map_or(true, |value| value != 0));
+    }
+    Err(PyTypeError::new_err("block must be True or False"))
+}
+
+/// A `timeout` argument in seconds as a deadline; `None` waits without end.
+///
+/// Raises ValueError on a negative number or NaN, as CPython's `queue.Queue` does.
+pub(super) fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Instant>> {
+    let Some(timeout) = timeout.filter(|timeout| !timeout.is_none()) else { return Ok(None) };
+    let seconds = if let Ok(seconds) = timeout.cast::<PyFloat>() {
+        seconds.value()
+    } else if let Ok(seconds) = timeout.cast::<PyInt>() {
+        seconds.extract::<f64>().unwrap_or(f64::INFINITY)
+    } else {
+        return Err(PyTypeError::new_err("'timeout' must be a number of seconds or None"));
+    };
+    if seconds < 0.0 || seconds.is_nan() {
+        return Err(PyValueError::new_err("'timeout' must be a non-negative number"));
+    }
+    let duration = Duration::try_from_secs_f64(seconds).ok();
+    Ok(duration.and_then(|duration| Instant::now().checked_add(duration)))
+}

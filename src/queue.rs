@@ -1,0 +1,448 @@
+//! The completion queue: a FIFO that knows whose each event is.
+//!
+//! One lock guards everything. Any thread may hold it, for a few instructions; nothing is called,
+//! dropped or waited for under it. It orders events, waiters and the count of unfinished work.
+//!
+//! A put wakes the one waiter that has waited longest among those the event is for. The wake
+//! carries nothing: the woken thread looks again, and whoever looks first takes the event, as with
+//! CPython's `queue.Queue`. A woken waiter that leaves without an event (timeout, interrupt) hands
+//! its wake on, so none is lost.
+
+mod fifo;
+mod names;
+mod waiters;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use self::fifo::{Filter, RoutedFifo, Taken};
+use self::waiters::{Address, Ticket, Waiters};
+use crate::error::Error;
+use crate::event::Route;
+use crate::sync::{Guarded, Lock, Locked};
+use crate::wake::Signal;
+
+/// Is told when the event of a delegation leaves the queue, and when it comes back.
+///
+/// Called with no core lock held.
+pub trait DeliveryObserver: Send + Sync {
+    /// The event left: with no acknowledgement to wait for, it counts as delivered.
+    fn taken(&self, delegation_id: &str);
+    /// The event was put (again): it waits for its delivery.
+    fn returned(&self, delegation_id: &str);
+}
+
+type Observers = Vec<Weak<dyn DeliveryObserver>>;
+
+/// What a take is for; the default takes anything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Only events of this session key.
+    pub session_key: Option<&'a str>,
+    /// Only events of these kinds.
+    pub types: Option<&'a [String]>,
+}
+
+/// What the queue's lock guards.
+pub struct State<T> {
+    events: RoutedFifo<T>,
+    maxsize: isize,
+    unfinished: usize,
+    shutdown: bool,
+    takers: Waiters,
+    // Which event woke a taker that has not looked yet.
+    woken: HashMap<Ticket, Address>,
+    putters: VecDeque<(Ticket, Arc<Signal>)>,
+    joiners: Vec<Arc<Signal>>,
+    observers: Observers,
+}
+
+/// A FIFO of events with blocking and non-blocking ends, a bound if wanted, and takes by owner and
+/// by kind that move nothing else.
+pub struct CompletionQueue<T> {
+    state: Guarded<State<T>>,
+}
+
+impl<T: 'static> Locked for CompletionQueue<T> {
+    type State = State<T>;
+
+    fn state(&self) -> &Guarded<State<T>> {
+        &self.state
+    }
+}
+
+impl<T> CompletionQueue<T> {
+    /// An empty queue; a `maxsize` of zero or less sets no bound.
+    pub fn new(maxsize: isize) -> Self {
+        let state = State {
+            events: RoutedFifo::default(),
+            maxsize,
+            unfinished: 0,
+            shutdown: false,
+            takers: Waiters::default(),
+            woken: HashMap::new(),
+            putters: VecDeque::new(),
+            joiners: Vec::new(),
+            observers: Vec::new(),
+        };
+        Self { state: Guarded(Lock::new(state)) }
+    }
+
+    /// How many events wait.
+    pub fn len(&self) -> usize {
+        self.state.0.lock().events.len()
+    }
+
+    /// Whether no event waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a put would have to wait.
+    pub fn is_full(&self) -> bool {
+        self.state.0.lock().is_full()
+    }
+
+    /// The bound, in events; zero or less for none.
+    pub fn maxsize(&self) -> isize {
+        self.state.0.lock().maxsize
+    }
+
+    /// Changes the bound; events beyond it stay.
+    pub fn set_maxsize(&self, maxsize: isize) {
+        let mut state = self.state.0.lock();
+        state.maxsize = maxsize;
+        for (_, signal) in state.putters.drain(..) {
+            signal.set();
+        }
+    }
+
+    /// Whether the queue was shut down.
+    pub fn is_shutdown(&self) -> bool {
+        self.state.0.lock().shutdown
+    }
+
+    /// Tells `observer` of delegations' events that leave and return, as long as it lives.
+    pub fn observe(&self, observer: Weak<dyn DeliveryObserver>) {
+        let mut state = self.state.0.lock();
+        state.observers.retain(|known| known.strong_count() > 0);
+        state.observers.push(observer);
+    }
+
+    /// Appends an event if there is room.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or [`Error::ShutDown`], with the event handed back.
+    pub fn try_put(&self, item: T, route: Route<'_>) -> Result<(), (T, Error)> {
+        let mut state = self.state.0.lock();
+        if state.shutdown {
+            return Err((item, Error::ShutDown));
+        }
+        if state.is_full() {
+            let maxsize = state.maxsize.unsigned_abs();
+            return Err((item, Error::Full { maxsize }));
+        }
+        let observers = state.append(item, route);
+        drop(state);
+        if let Some(id) = route.delegation_id {
+            notify(&observers, |observer| observer.returned(id));
+        }
+        Ok(())
+    }
+
+    /// Appends an event whatever the bound, also after a shutdown: an end must be told.
+    pub fn publish(&self, item: T, route: Route<'_>) {
+        self.state.0.lock().append(item, route);
+    }
+
+    /// Removes the first event wanted, if one waits.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], or [`Error::ShutDown`] once the queue is shut down.
+    pub fn try_take(&self, wanted: Wanted<'_>) -> Result<T, Error> {
+        let mut state = self.state.0.lock();
+        let taken = match state.find(wanted) {
+            Some(filter) => state.take(&filter),
+            None => None,
+        };
+        let Some((taken, observers)) = taken else {
+            return Err(if state.shutdown { Error::ShutDown } else { Error::Empty });
+        };
+        drop(state);
+        Ok(delivered(taken, &observers))
+    }
+
+    /// Starts a blocking take by the calling thread.
+    pub fn taker<'a>(&'a self, wanted: Wanted<'_>) -> Taker<'a, T> {
+        let mut state = self.state.0.lock();
+        let State { events, takers, .. } = &mut *state;
+        let filter = Filter::acquire(
+            &mut events.owners,
+            &mut events.kinds,
+            wanted.session_key,
+            wanted.types,
+        );
+        let ticket = takers.ticket();
+        Taker { queue: self, ticket, filter, signal: Arc::new(Signal::for_this_thread()) }
+    }
+
+    /// Removes the first event wanted, waiting until `deadline` for one; `None` waits without end.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] when the time is over, [`Error::ShutDown`] once the queue is shut down.
+    pub fn take(&self, wanted: Wanted<'_>, deadline: Option<Instant>) -> Result<T, Error> {
+        let mut taker = self.taker(wanted);
+        loop {
+            match taker.poll() {
+                Err(Error::Empty) if taker.signal().wait_until(deadline) => {}
+                Err(Error::Empty) => return taker.poll(),
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Starts a blocking put by the calling thread.
+    pub fn putter(&self) -> Putter<'_, T> {
+        let ticket = self.state.0.lock().takers.ticket();
+        Putter { queue: self, ticket, signal: Arc::new(Signal::for_this_thread()) }
+    }
+
+    /// Counts one taken event as dealt with.
+    ///
+    /// # Errors
+    /// [`Error::TooManyDone`] if every event put was counted already.
+    pub fn task_done(&self) -> Result<(), Error> {
+        let mut state = self.state.0.lock();
+        state.unfinished = state.unfinished.checked_sub(1).ok_or(Error::TooManyDone)?;
+        if state.unfinished == 0 {
+            state.wake_joiners();
+        }
+        Ok(())
+    }
+
+    /// Asks to be woken when all events put are dealt with; `None` if they are.
+    pub fn joiner(&self) -> Option<Arc<Signal>> {
+        let mut state = self.state.0.lock();
+        if state.unfinished == 0 {
+            return None;
+        }
+        let signal = Arc::new(Signal::for_this_thread());
+        state.joiners.retain(|joiner| Arc::strong_count(joiner) > 1);
+        state.joiners.push(signal.clone());
+        Some(signal)
+    }
+
+    /// Ends the queue: puts fail from now on, takes once nothing waits (3.13: `Queue.shutdown`).
+    ///
+    /// With `immediate` the waiting events are removed, counted as dealt with, and returned.
+    pub fn shutdown(&self, immediate: bool) -> Vec<T> {
+        let mut state = self.state.0.lock();
+        state.shutdown = true;
+        let mut dropped = Vec::new();
+        if immediate {
+            dropped = state.events.drain();
+            state.unfinished = state.unfinished.saturating_sub(dropped.len());
+            state.wake_joiners();
+        }
+        state.takers.wake_all();
+        for (_, signal) in state.putters.drain(..) {
+            signal.set();
+        }
+        drop(state);
+        tracing::debug!(dropped = dropped.len(), "queue shut down");
+        dropped.into_iter().map(|taken| taken.item).collect()
+    }
+
+    /// Removes every waiting event, whatever its kind or owner.
+    pub fn drain(&self) -> Vec<T> {
+        let mut state = self.state.0.lock();
+        state.events.drain().into_iter().map(|taken| taken.item).collect()
+    }
+
+    /// Shows every waiting event to `visit`, unless the lock is held; returns whether it did.
+    ///
+    /// For the garbage collector: `visit` must neither call back nor block.
+    pub fn try_visit<E>(&self, mut visit: impl FnMut(&T) -> Result<(), E>) -> Result<(), E> {
+        match self.state.0.try_lock() {
+            Some(state) => state.events.iter().try_for_each(&mut visit),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<T> State<T> {
+    fn is_full(&self) -> bool {
+        usize::try_from(self.maxsize).is_ok_and(|max| max > 0 && self.events.len() >= max)
+    }
+
+    fn append(&mut self, item: T, route: Route<'_>) -> Observers {
+        let address = self.events.push(item, route);
+        self.unfinished += 1;
+        self.wake_taker(address);
+        match route.delegation_id {
+            Some(_) => self.observers.clone(),
+            None => Vec::new(),
+        }
+    }
+
+    fn wake_taker(&mut self, address: Address) {
+        if let Some(ticket) = self.takers.wake_one(address) {
+            address.0.inspect(|&owner| self.events.owners.again(owner));
+            address.1.inspect(|&kind| self.events.kinds.again(kind));
+            self.woken.insert(ticket, address);
+        }
+    }
+
+    /// The filter for a take that does not wait; `None` if no event can match.
+    fn find(&self, wanted: Wanted<'_>) -> Option<Filter> {
+        let owner = match wanted.session_key {
+            Some(key) => Some(self.events.owners.find(key)?),
+            None => None,
+        };
+        let kinds = wanted
+            .types
+            .map(|types| types.iter().filter_map(|kind| self.events.kinds.find(kind)).collect());
+        Some(Filter { owner, kinds })
+    }
+
+    fn take(&mut self, filter: &Filter) -> Option<(Taken<T>, Observers)> {
+        let taken = self.events.pop(filter)?;
+        if let Some((_, signal)) = self.putters.pop_front() {
+            signal.set();
+        }
+        let observers = match taken.delegation_id {
+            Some(_) => self.observers.clone(),
+            None => Vec::new(),
+        };
+        Some((taken, observers))
+    }
+
+    fn wake_joiners(&mut self) {
+        for signal in self.joiners.drain(..) {
+            signal.set();
+        }
+    }
+
+    /// Empties the state for a forked child, where no thread waits and no event is its own.
+    /// Returns the events, for the caller to drop where dropping is safe.
+    pub fn reset(&mut self) -> Vec<T> {
+        self.unfinished = 0;
+        self.takers = Waiters::default();
+        self.woken.clear();
+        self.putters.clear();
+        self.joiners.clear();
+        // The names stay: a take of the forking thread itself, interrupted by the signal handler
+        // that forks, goes on with the numbers it has.
+        self.events.drain().into_iter().map(|taken| taken.item).collect()
+    }
+}
+
+fn notify(observers: &[Weak<dyn DeliveryObserver>], tell: impl Fn(&dyn DeliveryObserver)) {
+    for observer in observers.iter().filter_map(Weak::upgrade) {
+        tell(&*observer);
+    }
+}
+
+fn delivered<T>(taken: Taken<T>, observers: &[Weak<dyn DeliveryObserver>]) -> T {
+    if let Some(id) = &taken.delegation_id {
+        notify(observers, |observer| observer.taken(id));
+    }
+    taken.item
+}
+
+/// A blocking take under way: look, wait, look again.
+pub struct Taker<'a, T> {
+    queue: &'a CompletionQueue<T>,
+    ticket: Ticket,
+    filter: Filter,
+    signal: Arc<Signal>,
+}
+
+impl<T> Taker<'_, T> {
+    /// Takes the first event wanted, or registers to be woken for one.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the queue is shut down.
+    pub fn poll(&mut self) -> Result<T, Error> {
+        let mut state = self.queue.state.0.lock();
+        if let Some((taken, observers)) = state.take(&self.filter) {
+            state.settle(self.ticket);
+            drop(state);
+            return Ok(delivered(taken, &observers));
+        }
+        if state.shutdown {
+            return Err(Error::ShutDown);
+        }
+        state.settle(self.ticket);
+        state.takers.enter(self.ticket, self.signal.clone(), self.filter.clone());
+        Err(Error::Empty)
+    }
+
+    /// What wakes this take.
+    pub fn signal(&self) -> &Signal {
+        &self.signal
+    }
+}
+
+impl<T> State<T> {
+    /// Forgets a taker's registration and the wake it got; returns which event woke it.
+    fn settle(&mut self, ticket: Ticket) -> Option<Address> {
+        self.takers.leave(ticket);
+        let address = self.woken.remove(&ticket)?;
+        address.0.inspect(|&owner| self.events.owners.release(owner));
+        address.1.inspect(|&kind| self.events.kinds.release(kind));
+        Some(address)
+    }
+}
+
+impl<T> Drop for Taker<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.queue.state.0.lock();
+        if let Some(address) = state.settle(self.ticket) {
+            state.wake_taker(address);
+        }
+        let State { events, .. } = &mut *state;
+        self.filter.release(&mut events.owners, &mut events.kinds);
+    }
+}
+
+/// A blocking put under way: try, wait for room, try again.
+pub struct Putter<'a, T> {
+    queue: &'a CompletionQueue<T>,
+    ticket: Ticket,
+    signal: Arc<Signal>,
+}
+
+impl<T> Putter<'_, T> {
+    /// Registers to be woken when room appears; false if there is some already.
+    pub fn enter(&mut self) -> bool {
+        let mut state = self.queue.state.0.lock();
+        if state.shutdown || !state.is_full() {
+            return false;
+        }
+        state.putters.retain(|(ticket, _)| *ticket != self.ticket);
+        state.putters.push_back((self.ticket, self.signal.clone()));
+        true
+    }
+
+    /// What wakes this put.
+    pub fn signal(&self) -> &Signal {
+        &self.signal
+    }
+}
+
+impl<T> Drop for Putter<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.queue.state.0.lock();
+        let before = state.putters.len();
+        state.putters.retain(|(ticket, _)| *ticket != self.ticket);
+        // Woken, and perhaps not needing the room: let the next one look.
+        if state.putters.len() == before
+            && !state.is_full()
+            && let Some((_, signal)) = state.putters.pop_front()
+        {
+            signal.set();
+        }
+    }
+}

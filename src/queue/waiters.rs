@@ -1,0 +1,115 @@
+//! Who waits for an event, filed as the events are, so that a put finds its waiter directly.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::fifo::Filter;
+use super::names::{NameId, Names};
+use crate::wake::Signal;
+
+/// A waiter's place in the order of arrival.
+pub(super) type Ticket = u64;
+
+/// The owner and kind of an event, by number.
+pub(super) type Address = (Option<NameId>, Option<NameId>);
+
+#[derive(Debug)]
+struct Waiter {
+    signal: Arc<Signal>,
+    filter: Filter,
+}
+
+/// The threads that wait, by what they wait for.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    waiting: HashMap<Ticket, Waiter, foldhash::fast::RandomState>,
+    lanes: HashMap<Address, BTreeSet<Ticket>, foldhash::fast::RandomState>,
+    next_ticket: Ticket,
+}
+
+impl Waiters {
+    /// A new place in the order.
+    pub(super) fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// Registers a waiter under its ticket.
+    pub(super) fn enter(&mut self, ticket: Ticket, signal: Arc<Signal>, filter: Filter) {
+        for address in addresses(&filter) {
+            self.lanes.entry(address).or_default().insert(ticket);
+        }
+        self.waiting.insert(ticket, Waiter { signal, filter });
+    }
+
+    /// Removes a waiter; false if it was woken already.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> bool {
+        let Some(waiter) = self.waiting.remove(&ticket) else { return false };
+        for address in addresses(&waiter.filter) {
+            if let Some(lane) = self.lanes.get_mut(&address) {
+                lane.remove(&ticket);
+                if lane.is_empty() {
+                    self.lanes.remove(&address);
+                }
+            }
+        }
+        true
+    }
+
+    /// Wakes the longest waiting one that an event at this address is for. Returns its ticket.
+    pub(super) fn wake_one(&mut self, (owner, kind): Address) -> Option<Ticket> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let lanes = [(None, None), (owner, None), (None, kind), (owner, kind)];
+        let first = |address| self.lanes.get(&address)?.first().copied();
+        let ticket = lanes.into_iter().filter_map(first).min()?;
+        self.wake(ticket);
+        Some(ticket)
+    }
+
+    /// Wakes everyone.
+    pub(super) fn wake_all(&mut self) {
+        let tickets: Vec<_> = self.waiting.keys().copied().collect();
+        for ticket in tickets {
+            self.wake(ticket);
+        }
+    }
+
+    fn wake(&mut self, ticket: Ticket) {
+        let signal = self.waiting.get(&ticket).map(|waiter| waiter.signal.clone());
+        self.leave(ticket);
+        if let Some(signal) = signal {
+            signal.set();
+        }
+    }
+}
+
+impl Filter {
+    /// The filter for these names, each counted as used until [`Filter::release`].
+    pub(super) fn acquire(
+        owners: &mut Names,
+        kinds: &mut Names,
+        session_key: Option<&str>,
+        types: Option<&[String]>,
+    ) -> Self {
+        Self {
+            owner: session_key.map(|key| owners.acquire(key)),
+            kinds: types.map(|types| types.iter().map(|kind| kinds.acquire(kind)).collect()),
+        }
+    }
+
+    /// Gives the uses of its names back.
+    pub(super) fn release(&self, owners: &mut Names, kinds: &mut Names) {
+        self.owner.inspect(|&owner| owners.release(owner));
+        for &kind in self.kinds.iter().flatten() {
+            kinds.release(kind);
+        }
+    }
+}
+
+fn addresses(filter: &Filter) -> impl Iterator<Item = Address> + '_ {
+    let any_kind = filter.kinds.is_none().then_some((filter.owner, None));
+    let kinds = filter.kinds.iter().flatten();
+    any_kind.into_iter().chain(kinds.map(|&kind| (filter.owner, Some(kind))))
+}

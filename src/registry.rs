@@ -1,0 +1,483 @@
+//! Delegations: their records, and the only ways a record may change.
+//!
+//! ```text
+//! queued ──> running ──> completed | error | interrupted | timeout | stalled | lost
+//!    └─────────────────> interrupted | timeout
+//! ```
+//!
+//! One lock guards the table. Dispatch takes the permit and inserts the record under one hold of
+//! it; the transition to a terminal state gives the permit back under another. A second end of the
+//! same delegation changes nothing and is counted.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::capacity::{Capacity, Permit};
+use crate::error::Error;
+use crate::event::{Owner, Selector};
+use crate::queue::DeliveryObserver;
+use crate::sync::{Guarded, Lock, Locked};
+use crate::wake::Signal;
+
+/// Where a delegation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Accepted, waiting for capacity.
+    Queued,
+    /// Its runner was handed to a worker.
+    Running,
+    /// Ended with a result.
+    Completed,
+    /// Ended without one.
+    Error,
+    /// Ended because it was told to.
+    Interrupted,
+    /// Ended by its deadline.
+    Timeout,
+    /// Ended for lack of progress.
+    Stalled,
+    /// Its process is gone, its outcome unknown.
+    Lost,
+}
+
+impl State {
+    /// Every state, in the order of a delegation's life.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Running,
+        Self::Completed,
+        Self::Error,
+        Self::Interrupted,
+        Self::Timeout,
+        Self::Stalled,
+        Self::Lost,
+    ];
+
+    /// Whether nothing follows it.
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+
+    /// Whether `next` may follow it.
+    pub fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Queued => matches!(next, Self::Running | Self::Interrupted | Self::Timeout),
+            Self::Running => next.is_terminal(),
+            _ => false,
+        }
+    }
+
+    /// The name, as the Python surface shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Error => "error",
+            Self::Interrupted => "interrupted",
+            Self::Timeout => "timeout",
+            Self::Stalled => "stalled",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The terminal state that a runner's own status word means.
+    ///
+    /// hermes-agent's runners say `completed`, `failed`, `error`, `interrupted`, `timeout` (0.17.0:
+    /// `tools/delegate_tool.py`, `_run_single_child`); a word not known is no success.
+    pub fn from_status(word: &str) -> Self {
+        match word {
+            "completed" | "success" => Self::Completed,
+            "interrupted" | "cancelled" | "canceled" => Self::Interrupted,
+            "timeout" => Self::Timeout,
+            "stalled" => Self::Stalled,
+            "lost" => Self::Lost,
+            _ => Self::Error,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where a delegation's completion event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// There is none yet.
+    NotYet,
+    /// It waits in the queue.
+    Pending,
+    /// A consumer has it.
+    Delivered,
+}
+
+impl Delivery {
+    /// The name, as the Python surface shows it; none before the end.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::NotYet => None,
+            Self::Pending => Some("pending"),
+            Self::Delivered => Some("delivered"),
+        }
+    }
+}
+
+/// What is known of one delegation.
+#[derive(Debug)]
+pub struct Record<P> {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Where it stands.
+    pub state: State,
+    /// Where its event stands.
+    pub delivery: Delivery,
+    /// Who asked for it.
+    pub owner: Owner,
+    /// What the host keeps with it.
+    pub payload: P,
+    seq: u64,
+    permit: Option<Permit>,
+    waiters: Vec<Arc<Signal>>,
+}
+
+/// How many delegations stand where, and what happened so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Running now.
+    pub running: usize,
+    /// Ended, their event not taken yet.
+    pub undelivered: usize,
+    /// Ended, delivered, and kept for listing.
+    pub retained: usize,
+    /// Dispatched so far.
+    pub dispatched: u64,
+    /// Refused so far, for lack of capacity.
+    pub refused: u64,
+    /// Ends that came after the end, so far.
+    pub discarded: u64,
+}
+
+/// A refused dispatch: the payload comes back with the reason.
+#[derive(Debug)]
+pub struct Refused<P> {
+    /// What was to be recorded.
+    pub payload: P,
+    /// Why it was not.
+    pub error: Error,
+}
+
+/// What the registry's lock guards.
+pub struct Table<P> {
+    records: HashMap<Arc<str>, Record<P>>,
+    // Delivered ones, oldest end first: the only ones that retention may drop.
+    delivered: VecDeque<(Arc<str>, u64)>,
+    // How many entries of `delivered` still stand for a delivered record.
+    retained: usize,
+    undelivered: usize,
+    next_seq: u64,
+    stats: Stats,
+}
+
+/// The delegations of one process.
+pub struct DelegationRegistry<P> {
+    table: Guarded<Table<P>>,
+    capacity: Capacity,
+    retention: usize,
+}
+
+impl<P: 'static> Locked for DelegationRegistry<P> {
+    type State = Table<P>;
+
+    fn state(&self) -> &Guarded<Table<P>> {
+        &self.table
+    }
+}
+
+impl<P> DelegationRegistry<P> {
+    /// An empty registry that keeps `retention` delivered records for listing.
+    pub fn new(retention: usize) -> Self {
+        let table = Table {
+            records: HashMap::new(),
+            delivered: VecDeque::new(),
+            retained: 0,
+            undelivered: 0,
+            next_seq: 0,
+            stats: Stats::default(),
+        };
+        Self { table: Guarded(Lock::new(table)), capacity: Capacity::new(), retention }
+    }
+
+    /// How many delegations run, in O(1).
+    pub fn running(&self) -> usize {
+        self.capacity.running()
+    }
+
+    /// Takes a permit and records a running delegation, or hands the payload back.
+    ///
+    /// `limit` is how many may run, `elsewhere` how many run in another registry under the same
+    /// limit. Without an `id` one is made: `deleg_` and 64 random bits in hex.
+    ///
+    /// # Errors
+    /// [`Error::AtCapacity`] or [`Error::DuplicateId`], with the payload.
+    pub fn dispatch(
+        &self,
+        id: Option<&str>,
+        limit: usize,
+        elsewhere: usize,
+        owner: Owner,
+        payload: P,
+    ) -> Result<Arc<str>, Refused<P>> {
+        let mut table = self.table.0.lock();
+        if let Some(id) = id.filter(|id| table.records.contains_key(*id)) {
+            let error = Error::DuplicateId { id: id.to_owned() };
+            return Err(Refused { payload, error });
+        }
+        let permit = match self.capacity.try_acquire(limit, elsewhere) {
+            Ok(permit) => permit,
+            Err(error) => {
+                table.stats.refused += 1;
+                drop(table);
+                tracing::info!(%error, "dispatch refused");
+                return Err(Refused { payload, error });
+            }
+        };
+        let id: Arc<str> = match id {
+            Some(id) => id.into(),
+            None => table.fresh_id(),
+        };
+        let session_key = tracing::enabled!(tracing::Level::INFO)
+            .then(|| owner.session_key.clone())
+            .unwrap_or_default();
+        let seq = table.next_seq;
+        table.next_seq += 1;
+        table.stats.dispatched += 1;
+        let record = Record {
+            id: id.clone(),
+            state: State::Running,
+            delivery: Delivery::NotYet,
+            owner,
+            payload,
+            seq,
+            permit: Some(permit),
+            waiters: Vec::new(),
+        };
+        table.records.insert(id.clone(), record);
+        drop(table);
+        tracing::info!(id = &*id, session_key, "delegation dispatched");
+        Ok(id)
+    }
+
+    /// Takes back a dispatch whose runner could not be started: the caller was told "rejected", so
+    /// no end is published. Returns the payload, unless the delegation ended meanwhile.
+    pub fn withdraw(&self, id: &str) -> Option<P> {
+        let mut table = self.table.0.lock();
+        if table.records.get(id).is_none_or(|record| record.state.is_terminal()) {
+            return None;
+        }
+        let record = table.records.remove(id)?;
+        table.stats.dispatched -= 1;
+        drop(table);
+        for waiter in &record.waiters {
+            waiter.set();
+        }
+        tracing::warn!(id, "delegation withdrawn: its runner could not be started");
+        Some(record.payload)
+    }
+
+    /// Moves a delegation to a terminal state, once: `true` obliges the caller to publish its event.
+    ///
+    /// The permit is given back. `false` means that it had ended, or was never known: the late
+    /// result is to be discarded.
+    pub fn finish(&self, id: &str, state: State) -> bool {
+        let mut table = self.table.0.lock();
+        let ended = match table.records.get_mut(id) {
+            Some(record) if record.state.may_become(state) && state.is_terminal() => {
+                record.state = state;
+                record.delivery = Delivery::Pending;
+                record.permit = None;
+                Some(std::mem::take(&mut record.waiters))
+            }
+            _ => None,
+        };
+        match &ended {
+            Some(waiters) => {
+                table.undelivered += 1;
+                // Under the lock: a waiter registers under it, so none is missed.
+                waiters.iter().for_each(|waiter| waiter.set());
+            }
+            None => table.stats.discarded += 1,
+        }
+        drop(table);
+        match ended {
+            Some(_) => tracing::info!(id, state = state.name(), "delegation ended"),
+            None => tracing::warn!(id, state = state.name(), "late end discarded"),
+        }
+        ended.is_some()
+    }
+
+    /// Drops delivered records beyond retention and returns their payloads, for the caller to drop
+    /// where dropping is safe. Never touches one that runs or whose event waits.
+    pub fn prune(&self) -> Vec<P> {
+        let mut table = self.table.0.lock();
+        let mut dropped = Vec::new();
+        while table.retained > self.retention {
+            let Some((id, seq)) = table.delivered.pop_front() else { break };
+            if table.is_delivered(&id, seq) {
+                table.retained -= 1;
+                dropped.extend(table.records.remove(&id).map(|record| record.payload));
+            }
+        }
+        dropped
+    }
+
+    /// Asks to be woken when a delegation ends; `None` if it has, or is not known.
+    pub fn ended_signal(&self, id: &str) -> Option<Arc<Signal>> {
+        let mut table = self.table.0.lock();
+        let record = table.records.get_mut(id).filter(|record| !record.state.is_terminal())?;
+        let signal = Arc::new(Signal::for_this_thread());
+        record.waiters.retain(|waiter| Arc::strong_count(waiter) > 1);
+        record.waiters.push(signal.clone());
+        Some(signal)
+    }
+
+    /// What `read` makes of one record.
+    ///
+    /// It runs under the lock: it may copy references, and must not call back or drop a payload.
+    pub fn with<R>(&self, id: &str, read: impl FnOnce(&Record<P>) -> R) -> Option<R> {
+        self.table.0.lock().records.get(id).map(read)
+    }
+
+    /// What `read` makes of each record it keeps, in the order of dispatch; under the lock as in
+    /// [`Self::with`].
+    pub fn select<R>(&self, mut read: impl FnMut(&Record<P>) -> Option<R>) -> Vec<R> {
+        let table = self.table.0.lock();
+        let mut found: Vec<_> = table
+            .records
+            .values()
+            .filter_map(|record| read(record).map(|value| (record.seq, value)))
+            .collect();
+        drop(table);
+        found.sort_unstable_by_key(|(seq, _)| *seq);
+        found.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// The running delegations of the owners selected, in the order of dispatch.
+    ///
+    /// With `all_fields` every given field must match, without it any (0.19.0:
+    /// `interrupt_for_session`).
+    pub fn running_of<R>(
+        &self,
+        selector: &Selector,
+        all_fields: bool,
+        mut read: impl FnMut(&Record<P>) -> R,
+    ) -> Vec<R> {
+        self.select(|record| {
+            let chosen = match all_fields {
+                true => selector.matches_all(&record.owner),
+                false => selector.matches_any(&record.owner),
+            };
+            (chosen && !record.state.is_terminal()).then(|| read(record))
+        })
+    }
+
+    /// The counts, in O(1).
+    pub fn stats(&self) -> Stats {
+        let table = self.table.0.lock();
+        Stats {
+            running: self.running(),
+            undelivered: table.undelivered,
+            retained: table.retained,
+            ..table.stats
+        }
+    }
+
+    /// Forgets everything; runners that still run end unheard. Returns the payloads, to be dropped
+    /// where dropping is safe.
+    pub fn clear(&self) -> Vec<P> {
+        self.table.0.lock().clear()
+    }
+
+    /// Shows every payload to `visit`, unless the lock is held. For the garbage collector: `visit`
+    /// must neither call back nor block.
+    pub fn try_visit<E>(&self, mut visit: impl FnMut(&P) -> Result<(), E>) -> Result<(), E> {
+        match self.table.0.try_lock() {
+            Some(table) => table.records.values().try_for_each(|record| visit(&record.payload)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<P> Table<P> {
+    fn fresh_id(&self) -> Arc<str> {
+        loop {
+            let bits = getrandom::u64().expect("the operating system gives random bits");
+            let id = format!("deleg_{bits:016x}");
+            if !self.records.contains_key(id.as_str()) {
+                return id.into();
+            }
+        }
+    }
+
+    fn is_delivered(&self, id: &str, seq: u64) -> bool {
+        self.records
+            .get(id)
+            .is_some_and(|record| record.seq == seq && record.delivery == Delivery::Delivered)
+    }
+
+    /// Empties the table, as for a forked child; permits go back as their records go.
+    pub fn clear(&mut self) -> Vec<P> {
+        self.delivered.clear();
+        self.retained = 0;
+        self.undelivered = 0;
+        self.stats = Stats::default();
+        self.records
+            .drain()
+            .map(|(_, record)| {
+                for waiter in &record.waiters {
+                    waiter.set();
+                }
+                record.payload
+            })
+            .collect()
+    }
+}
+
+impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
+    fn taken(&self, delegation_id: &str) {
+        let mut table = self.table.0.lock();
+        let Some(record) = table.records.get_mut(delegation_id) else { return };
+        if record.delivery != Delivery::Pending {
+            return;
+        }
+        record.delivery = Delivery::Delivered;
+        let entry = (record.id.clone(), record.seq);
+        table.undelivered -= 1;
+        table.retained += 1;
+        table.delivered.push_back(entry);
+    }
+
+    fn returned(&self, delegation_id: &str) {
+        let mut table = self.table.0.lock();
+        let Some(record) = table.records.get_mut(delegation_id) else { return };
+        if record.delivery != Delivery::Delivered {
+            return;
+        }
+        record.delivery = Delivery::Pending;
+        table.undelivered += 1;
+        table.retained -= 1;
+        // An event that circulates would grow the list by one entry a round.
+        let newest = table.delivered.back().is_some_and(|(id, _)| &**id == delegation_id);
+        if newest {
+            table.delivered.pop_back();
+        } else if table.delivered.len() > 2 * (table.retained + 64) {
+            let mut delivered = std::mem::take(&mut table.delivered);
+            let mut seen = std::collections::HashSet::new();
+            delivered.retain(|(id, seq)| table.is_delivered(id, *seq) && seen.insert(*seq));
+            table.delivered = delivered;
+        }
+    }
+}
