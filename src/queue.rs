@@ -208,6 +208,11 @@ impl<T> CompletionQueue<T> {
         Putter { queue: self, ticket, signal: Arc::new(Signal::for_this_thread()) }
     }
 
+    /// How many events were put and not yet counted as dealt with.
+    pub fn unfinished(&self) -> usize {
+        self.state.0.lock().unfinished
+    }
+
     /// Counts one taken event as dealt with.
     ///
     /// # Errors

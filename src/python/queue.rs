@@ -144,6 +144,10 @@ impl PyCompletionQueue {
         block: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        if timeout.is_some() && self.core.maxsize() > 0 && wait::flag(block)? {
+            // As queue.Queue does, also when there is room.
+            wait::deadline(timeout)?;
+        }
         with_route(&item, |route| {
             let Err((refused, error)) = self.core.try_put(item.clone().unbind(), route) else {
                 return Ok(());
@@ -220,6 +224,11 @@ impl PyCompletionQueue {
     #[getter]
     fn is_shutdown(&self) -> bool {
         self.core.is_shutdown()
+    }
+
+    #[getter]
+    fn unfinished_tasks(&self) -> usize {
+        self.core.unfinished()
     }
 
     fn task_done(&self) -> PyResult<()> {
