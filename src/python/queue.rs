@@ -66,9 +66,28 @@ struct OwnedRoute<'py> {
     delegation_id: Option<Bound<'py, PyAny>>,
 }
 
+/// A str as the core compares it: two are equal there if and only if they are equal in Python.
+///
+/// UTF-8 has no lone surrogates; a str with any is spelled by its bytes, behind a mark.
+pub(super) fn key_text<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
+    if let Ok(text) = value.to_cow() {
+        return text;
+    }
+    let py = value.py();
+    let encoded = py
+        .get_type::<PyString>()
+        .call_method1(intern!(py, "encode"), (value, "utf-8", "surrogatepass"));
+    match encoded.as_ref().map(|bytes| bytes.extract::<&[u8]>()) {
+        Ok(Ok(bytes)) => {
+            let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+            Cow::Owned(std::iter::once("\u{fffd}".to_owned()).chain(digits).collect())
+        }
+        _ => value.to_string_lossy(),
+    }
+}
+
 fn text<'a>(value: Option<&'a Bound<'_, PyAny>>) -> Option<Cow<'a, str>> {
-    let value = value?.cast::<PyString>().ok()?;
-    Some(value.to_cow().unwrap_or_else(|_| value.to_string_lossy()))
+    value?.cast::<PyString>().ok().map(key_text)
 }
 
 /// Files `item` under its kind, session key and delegation, and passes the route to `use_route`.
@@ -108,7 +127,7 @@ fn kinds(types: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     let kinds: Vec<String> = match known {
         true => types
             .try_iter()?
-            .map(|kind| Ok(kind?.cast::<PyString>()?.to_string_lossy().into_owned()))
+            .map(|kind| Ok(key_text(kind?.cast::<PyString>()?).into_owned()))
             .collect::<PyResult<_>>()?,
         false => Vec::new(),
     };
@@ -173,10 +192,11 @@ impl PyCompletionQueue {
         block: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
         types: Option<&Bound<'_, PyAny>>,
-        session_key: Option<&str>,
+        session_key: Option<Bound<'_, PyString>>,
     ) -> PyResult<Py<PyAny>> {
         let kinds = types.map(kinds).transpose()?;
-        let wanted = wanted(kinds.as_deref(), session_key)?;
+        let session_key = session_key.as_ref().map(key_text);
+        let wanted = wanted(kinds.as_deref(), session_key.as_deref())?;
         let deadline = match wait::flag(block)? {
             true => Some(wait::deadline(timeout)?),
             false => None,
@@ -192,10 +212,11 @@ impl PyCompletionQueue {
         &self,
         py: Python<'_>,
         types: Option<&Bound<'_, PyAny>>,
-        session_key: Option<&str>,
+        session_key: Option<Bound<'_, PyString>>,
     ) -> PyResult<Py<PyAny>> {
         let kinds = types.map(kinds).transpose()?;
-        let taken = self.core.try_take(wanted(kinds.as_deref(), session_key)?);
+        let session_key = session_key.as_ref().map(key_text);
+        let taken = self.core.try_take(wanted(kinds.as_deref(), session_key.as_deref())?);
         taken.map_err(|error| raise(py, &error))
     }
 

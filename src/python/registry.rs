@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::queue::{Core as Queue, PyCompletionQueue, with_route};
+use super::queue::{Core as Queue, PyCompletionQueue, key_text, with_route};
 use super::{fork, wait};
 use crate::error::Error;
 use crate::event::{Owner, Selector};
@@ -49,7 +49,7 @@ impl PyRegistry {
     /// Records a running delegation of `owner`: session key, UI session id, parent session id.
     fn dispatch(
         &self,
-        id: Option<&str>,
+        id: Option<Bound<'_, PyString>>,
         limit: isize,
         elsewhere: usize,
         owner: [Bound<'_, PyString>; 3],
@@ -58,7 +58,13 @@ impl PyRegistry {
         let [session_key, origin_ui_session_id, parent_session_id] = owner.map(text);
         let owner = Owner { session_key, origin_ui_session_id, parent_session_id };
         let limit = usize::try_from(limit).unwrap_or(0);
-        match self.core.dispatch(id, limit, elsewhere, owner, payload) {
+        match self.core.dispatch(
+            id.as_ref().map(key_text).as_deref(),
+            limit,
+            elsewhere,
+            owner,
+            payload,
+        ) {
             Ok(id) => Ok(Dispatched::Id(id.as_ref().to_owned())),
             Err(refused) => match refused.error {
                 Error::AtCapacity { limit, running } => {
@@ -159,9 +165,9 @@ impl PyRegistry {
     }
 }
 
-/// An owner's field; lone surrogates become U+FFFD, as where the queue reads it.
+/// An owner's field, as the queue compares it.
 fn text(field: Bound<'_, PyString>) -> String {
-    field.to_string_lossy().into_owned()
+    key_text(&field).into_owned()
 }
 
 fn row(py: Python<'_>, record: &Record<Py<PyAny>>) -> Row {
