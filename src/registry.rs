@@ -141,7 +141,22 @@ pub struct Record<P> {
     pub payload: P,
     seq: u64,
     permit: Option<Permit>,
+    published: bool,
     waiters: Vec<Arc<Signal>>,
+}
+
+impl<P> Record<P> {
+    fn wake_waiters(&mut self) {
+        self.published = true;
+        for waiter in self.waiters.drain(..) {
+            waiter.set();
+        }
+    }
+
+    fn let_go(mut self) -> P {
+        self.wake_waiters();
+        self.payload
+    }
 }
 
 /// How many delegations stand where, and what happened so far.
@@ -263,6 +278,7 @@ impl<P> DelegationRegistry<P> {
             payload,
             seq,
             permit: Some(permit),
+            published: false,
             waiters: Vec::new(),
         };
         table.records.insert(id.clone(), record);
@@ -281,42 +297,41 @@ impl<P> DelegationRegistry<P> {
         let record = table.records.remove(id)?;
         table.stats.dispatched -= 1;
         drop(table);
-        for waiter in &record.waiters {
-            waiter.set();
-        }
         tracing::warn!(id, "delegation withdrawn: its runner could not be started");
-        Some(record.payload)
+        Some(record.let_go())
     }
 
-    /// Moves a delegation to a terminal state, once: `true` obliges the caller to publish its event.
+    /// Moves a delegation to a terminal state, once, and has `publish` put its event.
     ///
-    /// The permit is given back. `false` means that it had ended, or was never known: the late
-    /// result is to be discarded.
-    pub fn finish(&self, id: &str, state: State) -> bool {
+    /// The permit is given back before the event can be seen, and whoever waits for the end is
+    /// woken after. `false` means that it had ended, or was never known: nothing is published, the
+    /// late result is to be discarded.
+    pub fn finish(&self, id: &str, state: State, publish: impl FnOnce()) -> bool {
         let mut table = self.table.0.lock();
         let ended = match table.records.get_mut(id) {
             Some(record) if record.state.may_become(state) && state.is_terminal() => {
                 record.state = state;
                 record.delivery = Delivery::Pending;
                 record.permit = None;
-                Some(std::mem::take(&mut record.waiters))
-            }
-            _ => None,
-        };
-        match &ended {
-            Some(waiters) => {
                 table.undelivered += 1;
-                // Under the lock: a waiter registers under it, so none is missed.
-                waiters.iter().for_each(|waiter| waiter.set());
+                true
             }
-            None => table.stats.discarded += 1,
-        }
+            _ => {
+                table.stats.discarded += 1;
+                false
+            }
+        };
         drop(table);
-        match ended {
-            Some(_) => tracing::info!(id, state = state.name(), "delegation ended"),
-            None => tracing::warn!(id, state = state.name(), "late end discarded"),
+        if !ended {
+            tracing::warn!(id, state = state.name(), "late end discarded");
+            return false;
         }
-        ended.is_some()
+        publish();
+        if let Some(record) = self.table.0.lock().records.get_mut(id) {
+            record.wake_waiters();
+        }
+        tracing::info!(id, state = state.name(), "delegation ended");
+        true
     }
 
     /// Drops delivered records beyond retention and returns their payloads, for the caller to drop
@@ -328,16 +343,17 @@ impl<P> DelegationRegistry<P> {
             let Some((id, seq)) = table.delivered.pop_front() else { break };
             if table.is_delivered(&id, seq) {
                 table.retained -= 1;
-                dropped.extend(table.records.remove(&id).map(|record| record.payload));
+                dropped.extend(table.records.remove(&id).map(Record::let_go));
             }
         }
         dropped
     }
 
-    /// Asks to be woken when a delegation ends; `None` if it has, or is not known.
+    /// Asks to be woken when a delegation's event is published; `None` if it is, or nothing is
+    /// known of it.
     pub fn ended_signal(&self, id: &str) -> Option<Arc<Signal>> {
         let mut table = self.table.0.lock();
-        let record = table.records.get_mut(id).filter(|record| !record.state.is_terminal())?;
+        let record = table.records.get_mut(id).filter(|record| !record.published)?;
         let signal = Arc::new(Signal::for_this_thread());
         record.waiters.retain(|waiter| Arc::strong_count(waiter) > 1);
         record.waiters.push(signal.clone());
@@ -434,15 +450,7 @@ impl<P> Table<P> {
         self.retained = 0;
         self.undelivered = 0;
         self.stats = Stats::default();
-        self.records
-            .drain()
-            .map(|(_, record)| {
-                for waiter in &record.waiters {
-                    waiter.set();
-                }
-                record.payload
-            })
-            .collect()
+        self.records.drain().map(|(_, record)| record.let_go()).collect()
     }
 }
 

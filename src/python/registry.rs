@@ -88,11 +88,11 @@ impl PyRegistry {
         event: Bound<'_, PyDict>,
     ) -> Option<(&'static str, Vec<Py<PyAny>>)> {
         let state = State::from_status(&status.to_string_lossy());
-        if !self.core.finish(id, state) {
-            return None;
-        }
-        with_route(&event, |route| self.queue.publish(event.clone().into_any().unbind(), route));
-        Some((state.name(), self.core.prune()))
+        let ended = with_route(&event, |route| {
+            let item = event.clone().into_any().unbind();
+            self.core.finish(id, state, || self.queue.publish(item, route))
+        });
+        ended.then(|| (state.name(), self.core.prune()))
     }
 
     fn running(&self) -> usize {
