@@ -1,0 +1,121 @@
+"""F30: a process ends at once, with its own status, whatever runs and waits in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+RunMany = Callable[..., None]
+
+#: Runners that sleep in Python, spin, and wait in the core; consumers blocked in every way there is.
+BUSY = """
+import atexit, random, sys, threading, time
+import hermes_core as hc
+from hermes_core import async_delegation
+
+rng = random.Random(int(sys.argv[1]))
+queue = hc.CompletionQueue()
+full = hc.CompletionQueue(1)
+full.put(0)
+registry = hc.DelegationRegistry(queue, capacity=100)
+forever = hc.CompletionQueue()
+stop = False
+
+def spin():
+    while not stop:
+        sum(range(50))
+
+def churn():
+    while not stop:
+        registry.dispatch(goal="tiny", runner=dict)
+
+def drain():
+    while True:
+        queue.get()
+
+runners = [forever.get, lambda: time.sleep(3600), threading.Event().wait, spin]
+handles = [registry.dispatch(goal=str(n), runner=runner) for n, runner in enumerate(runners)]
+for target in (
+    forever.get,
+    lambda: forever.get(timeout=3600),
+    lambda: forever.get(session_key="a"),
+    lambda: forever.get(types={"x"}, timeout=3600),
+    lambda: full.put(1),
+    full.join,
+    handles[0].result,
+    drain,
+    *[churn] * rng.randrange(3),
+):
+    threading.Thread(target=target, daemon=True).start()
+time.sleep(rng.random() * 0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [("", 0), ("sys.exit(7)", 7), ("import os; os._exit(3)", 3)],
+    ids=["return", "exit", "_exit"],
+)
+def test_exit_with_running_children_and_blocked_consumers(
+    run_many: RunMany, ending: str, status: int
+) -> None:
+    run_many(BUSY + ending, status)
+
+
+def test_interrupt_all_from_atexit_is_bounded_and_tells_the_others(run_many: RunMany) -> None:
+    """Also on 3.12, which starts no thread once ``atexit`` runs."""
+    script = """
+    import atexit, sys, threading
+    import hermes_core as hc
+    from hermes_core import _interrupt, async_delegation
+
+    _interrupt.call_all.__defaults__ = (0.2,)
+    never = threading.Event()
+    told = []
+
+    def dispatch(interrupt_fn):
+        answer = async_delegation.dispatch_async_delegation(
+            goal="g", context=None, toolsets=None, role="leaf", model=None, session_key="",
+            runner=never.wait, interrupt_fn=interrupt_fn, max_async_children=9)
+        assert answer["status"] == "dispatched"
+
+    @atexit.register
+    def at_exit():
+        count = async_delegation.interrupt_all("exit")
+        assert count == 2 and sorted(told) == [1, 2], (count, told)
+        print("told", flush=True)
+
+    dispatch(lambda: told.append(1))
+    dispatch(never.wait)
+    dispatch(lambda: told.append(2))
+    """
+    run_many(script, 0, "1 of 3 interrupt_fn calls are still running\ntold\n", times=40)
+
+
+def test_exit_while_workers_start_and_end(run_many: RunMany) -> None:
+    script = """
+    import random, sys, threading, time
+    import hermes_core as hc
+
+    registry = hc.DelegationRegistry(capacity=50)
+    rng = random.Random(int(sys.argv[1]))
+
+    def dispatcher():
+        while True:
+            try:
+                registry.dispatch(goal="g", runner=lambda: {"summary": "s"})
+            except (hc.AtCapacity, RuntimeError):
+                pass
+
+    for _ in range(4):
+        threading.Thread(target=dispatcher, daemon=True).start()
+    time.sleep(rng.random() * 0.02)
+    sys.exit(5)
+    """
+    run_many(script, 5)
+
+
+def test_an_unhandled_exception_keeps_its_status(run_many: RunMany) -> None:
+    script = BUSY + "sys.excepthook = lambda *_: None\nraise RuntimeError"
+    run_many(script, 1, times=40)
