@@ -5,7 +5,11 @@
 //! the registry of delegations, the completion queue, the capacity cap and the notification text.
 //! It knows no Python; the `python` feature adds the binding that hermes-agent imports.
 
+pub mod guard;
+pub mod notification;
+pub mod routing;
 mod sync;
+pub mod value;
 
 #[cfg(feature = "python")]
 mod python;
