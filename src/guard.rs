@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr3_iter;
+
 /// Where a field stands in the notification; decides which of its lines can forge what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -52,20 +54,26 @@ const PASTED: &str = "[Pasted";
 const WORD_JOINER: &str = "\u{2060}";
 const QUOTE: &str = "> ";
 
-/// Bytes looked at together; long enough for the widest vector registers.
+/// Where to insert what.
+type Edit = (usize, &'static str);
+
+/// Units looked at together; long enough for the widest vector registers.
 const BLOCK: usize = 64;
 
 /// `text`, safe to stand at `place`: forged markers are quoted with `> `, references and paste
 /// placeholders broken with U+2060. Borrowed when there is nothing to change.
 #[must_use]
 pub fn guard(text: &str, place: Place) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
     let mut edits = Vec::new();
-    let mut from = 0;
-    while let Some(at) = next_anchor(text.as_bytes(), from, place) {
-        if let Some(edit) = edit_at(text, at, place) {
-            edits.push(edit);
+    for at in memchr3_iter(b'@', b'[', b'-', bytes) {
+        // Of dashes only a pair can open a marker.
+        if bytes[at] != b'-' || bytes.get(at + 1) == Some(&b'-') {
+            edits.extend(edit_at(text, at, place));
         }
-        from = at + 1;
+    }
+    if place == Place::Header {
+        edits.extend(memchr3_iter(b':', b'F', b'f', bytes).filter_map(|at| label_at(text, at)));
     }
     if edits.is_empty() {
         return Cow::Borrowed(text);
@@ -167,82 +175,34 @@ pub fn repair_wtf8(bytes: Vec<u8>) -> (String, bool) {
     (String::from_utf8_lossy(&repaired).into_owned(), true)
 }
 
-/// The next byte from `from` on where something to guard could be: `@`, `[`, `--`, and in a header
-/// also `:` and `fu`.
-fn next_anchor(text: &[u8], from: usize, place: Place) -> Option<usize> {
-    #[cfg(target_arch = "x86_64")]
-    if text.len() - from > BLOCK && std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the feature was found a line above.
-        #[allow(unsafe_code)]
-        return unsafe { next_anchor_avx2(text, from, place) };
-    }
-    find_anchor(text, from, place)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn next_anchor_avx2(text: &[u8], from: usize, place: Place) -> Option<usize> {
-    find_anchor(text, from, place)
-}
-
-#[inline(always)]
-fn find_anchor(text: &[u8], from: usize, place: Place) -> Option<usize> {
-    if place == Place::Header {
-        scan(text, from, |byte, next| {
-            is_anchor(byte, next)
-                | (byte == b':')
-                | (((byte | 0x20) == b'f') & ((next | 0x20) == b'u'))
-        })
-    } else {
-        scan(text, from, is_anchor)
-    }
-}
-
-#[inline(always)]
-fn is_anchor(byte: u8, next: u8) -> bool {
-    (byte == b'@') | (byte == b'[') | ((byte == b'-') & (next == b'-'))
-}
-
-/// The first place from `from` on where `is_hit(byte, next byte)`; written so that the compiler
-/// turns a block into vector instructions.
-#[inline(always)]
-fn scan(text: &[u8], from: usize, is_hit: impl Fn(u8, u8) -> bool) -> Option<usize> {
-    let mut start = from;
-    while start + BLOCK < text.len() {
-        let block = &text[start..start + BLOCK];
-        let next = &text[start + 1..start + 1 + BLOCK];
-        let mut hit = false;
-        for (byte, next) in block.iter().zip(next) {
-            hit |= is_hit(*byte, *next);
-        }
-        if hit {
-            return (start..start + BLOCK).find(|&at| is_hit(text[at], text[at + 1]));
-        }
-        start += BLOCK;
-    }
-    (start..text.len()).find(|&at| is_hit(text[at], text.get(at + 1).copied().unwrap_or(0)))
-}
-
-/// The insertion that disarms what begins (or, for a label, ends) at the anchor `at`, if anything.
-fn edit_at(text: &str, at: usize, place: Place) -> Option<(usize, &'static str)> {
+/// The insertion that disarms what begins at `at`, if anything does.
+fn edit_at(text: &str, at: usize, place: Place) -> Option<Edit> {
     match text.as_bytes()[at] {
         b'@' => {
             let is_reference = REFERENCES.iter().any(|word| has_at(text, at + 1, word));
             is_reference.then_some((at + 1, WORD_JOINER))
         }
         b'[' if has_at(text, at, PASTED) => Some((at + PASTED.len(), WORD_JOINER)),
-        b'[' | b'-' => {
+        _ => {
             let is_marker = MARKERS.iter().any(|marker| has_at(text, at, marker));
-            quote(is_marker, text, at, place)
+            is_marker.then(|| quote(text, at, place)).flatten()
         }
-        b':' => {
-            let label = LABELS.iter().find(|label| {
-                (at + 1).checked_sub(label.len()).is_some_and(|start| has_at(text, start, label))
-            })?;
-            quote(true, text, at + 1 - label.len(), place)
-        }
-        _ => quote(has_at(text, at, TRANSCRIPT_LABEL), text, at, place),
     }
+}
+
+/// The insertion that disarms a header label whose colon, or whose first letter, is at `at`.
+fn label_at(text: &str, at: usize) -> Option<Edit> {
+    let start = if text.as_bytes()[at] == b':' {
+        let end = at + 1;
+        let starts = LABELS.iter().filter_map(|label| Some((end.checked_sub(label.len())?, label)));
+        starts
+            .filter(|(start, label)| has_at(text, *start, label))
+            .map(|(start, _)| start)
+            .next()?
+    } else {
+        has_at(text, at, TRANSCRIPT_LABEL).then_some(at)?
+    };
+    quote(text, start, Place::Header)
 }
 
 fn has_at(text: &str, at: usize, word: &str) -> bool {
@@ -251,10 +211,7 @@ fn has_at(text: &str, at: usize, word: &str) -> bool {
         .is_some_and(|found| found.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-fn quote(is_forged: bool, text: &str, at: usize, place: Place) -> Option<(usize, &'static str)> {
-    if !is_forged {
-        return None;
-    }
+fn quote(text: &str, at: usize, place: Place) -> Option<Edit> {
     line_start(text, at, place).map(|start| (start, QUOTE))
 }
 

@@ -4,6 +4,7 @@
 //! notices to the byte, the delegation blocks (the batch form is that of 0.19.0) in markers,
 //! labels, order and spacing. Every field is untrusted and goes through [`crate::guard`].
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::guard::{Place, guard};
@@ -33,7 +34,8 @@ pub struct Clock<'a> {
 /// The notification for `event`, in pieces to be joined; never empty.
 pub fn format<F: Fields>(event: &F, clock: &Clock<'_>) -> Vec<Segment<F::Text>> {
     let mut block = Block::new();
-    match kind(event).as_str() {
+    let kind = event.get(Key::Type);
+    match kind_name(&kind).as_ref() {
         "watch_disabled" => block.watch_disabled(event),
         "watch_match" => block.watch_match(event),
         "async_delegation" => {
@@ -64,10 +66,10 @@ pub fn format_unreadable(type_name: &str) -> String {
 }
 
 /// The event's kind; a missing type means a process completion, and so does one that is no text.
-fn kind<F: Fields>(event: &F) -> String {
-    match event.get(Key::Type) {
-        Value::Text(text) => text.decode().text.into_owned(),
-        _ => "completion".to_owned(),
+fn kind_name<F: Fields>(kind: &Value<F>) -> Cow<'_, str> {
+    match kind {
+        Value::Text(text) => text.decode().text,
+        _ => Cow::Borrowed("completion"),
     }
 }
 
@@ -113,7 +115,7 @@ impl<T: FieldText> Block<T> {
         }
         let Decoded { text: decoded, is_repaired } = text.decode();
         let guarded = guard(&decoded, place);
-        let is_changed = is_repaired || matches!(guarded, std::borrow::Cow::Owned(_));
+        let is_changed = is_repaired || matches!(guarded, Cow::Owned(_));
         if is_changed || decoded.len() < HANDLE_FROM {
             self.open.push_str(&guarded);
         } else {

@@ -134,9 +134,9 @@ pub enum Value<F: Fields> {
         is_list: bool,
     },
     /// A dict among the `results`.
-    Map(F),
+    Map(Box<F>),
     /// Any other object.
-    Printed(Printed<F::Text>),
+    Printed(Box<Printed<F::Text>>),
 }
 
 /// An object known by how it prints and how it behaves in conditions and arithmetic.
@@ -312,13 +312,17 @@ pub fn float_repr(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
+    let size = value.abs();
+    if size == 0.0 || (1e-4..1e16).contains(&size) {
+        let mut plain = value.to_string();
+        if !plain.contains('.') {
+            plain.push_str(".0");
+        }
+        return plain;
+    }
     let printed = format!("{value:e}");
     let (mantissa, exponent) = printed.split_once('e').unwrap_or((&printed, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        let plain = format!("{value}");
-        return if plain.contains('.') { plain } else { plain + ".0" };
-    }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{mantissa}e{sign}{:02}", exponent.abs())
 }

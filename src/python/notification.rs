@@ -4,6 +4,7 @@
 //! anything else. The caller then makes the event plain, in Python, and calls again.
 
 use std::cell::Cell;
+use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::ffi;
@@ -203,20 +204,22 @@ impl<'a, 'py> DictFields<'a, 'py> {
         }
         if let Ok(printed) = object.cast_exact::<PrintedObject>() {
             let printed = printed.get();
-            return Value::Printed(Printed {
+            return Value::Printed(Box::new(Printed {
                 text: Text::new(printed.text.bind(object.py()).clone()),
                 is_truthy: printed.is_truthy,
                 number: printed.number.clone(),
-            });
+            }));
         }
         let mut left = MAX_ELEMENTS;
         if !is_plain(object, MAX_DEPTH, &mut left) {
             return self.foreign();
         }
         match (object.str(), object.len()) {
-            (Ok(text), Ok(len)) => {
-                Value::Printed(Printed { text: Text::new(text), is_truthy: len > 0, number: None })
-            }
+            (Ok(text), Ok(len)) => Value::Printed(Box::new(Printed {
+                text: Text::new(text),
+                is_truthy: len > 0,
+                number: None,
+            })),
             _ => self.foreign(),
         }
     }
@@ -230,7 +233,7 @@ impl<'a, 'py> DictFields<'a, 'py> {
         let items = items.map(|item| {
             if key == Key::Results && item.is_exact_instance_of::<PyDict>() {
                 return match DictFields::load(&item, self.is_foreign) {
-                    Ok(Some(fields)) => Value::Map(fields),
+                    Ok(Some(fields)) => Value::Map(Box::new(fields)),
                     _ => self.foreign(),
                 };
             }
@@ -353,10 +356,21 @@ fn local_time(py: Python<'_>, instant: &Number) -> PyResult<Option<String>> {
         Number::Float(seconds) => localtime.call1((*seconds,))?,
         Number::Big(_) => return Ok(None),
     };
-    let parts: Vec<i64> =
-        moment.try_iter()?.take(6).map(|part| part?.extract()).collect::<PyResult<_>>()?;
-    if let [year @ 1000..=9999, month, day, hour, minute, second] = parts[..] {
-        return Ok(Some(format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")));
+    let parts = moment.cast::<PyTuple>()?;
+    let part = |index| parts.get_item(index)?.extract::<u32>();
+    let year: i64 = parts.get_item(0)?.extract()?;
+    if (1000..=9999).contains(&year) {
+        let mut text = String::with_capacity(20);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{year}");
+        for (index, mark) in (1..).zip(['-', '-', ' ', ':', ':']) {
+            let part = part(index)?;
+            text.push(mark);
+            text.extend(
+                [part / 10, part % 10].map(|digit| char::from_digit(digit, 10).unwrap_or('?')),
+            );
+        }
+        return Ok(Some(text));
     }
     // Outside four digits platforms differ in how they write a year.
     Ok(Some(strftime.call1(("%Y-%m-%d %H:%M:%S", moment))?.extract()?))

@@ -40,8 +40,13 @@ impl<'py> Text<'py> {
                 return Ok(Cow::Borrowed(text.as_bytes()));
             }
         }
+        self.encode().map(Cow::Owned)
+    }
+
+    /// The same, in memory of its own.
+    fn encode(&self) -> PyResult<Vec<u8>> {
         let encoded = self.0.call_method1("encode", ("utf-8", "surrogatepass"))?;
-        Ok(Cow::Owned(encoded.cast::<PyBytes>()?.as_bytes().to_vec()))
+        Ok(encoded.cast::<PyBytes>()?.as_bytes().to_vec())
     }
 
     fn chars(&self) -> usize {
@@ -101,15 +106,12 @@ impl FieldText for Text<'_> {
     }
 
     fn decode(&self) -> Decoded<'_> {
-        let bytes = match self.wtf8() {
-            Ok(Cow::Borrowed(_)) => {
-                // Read again as the str that it was a moment ago; this takes nothing.
-                let text = Cow::Borrowed(self.0.to_str().unwrap_or_default());
-                return Decoded { text, is_repaired: false };
+        if self.is_cheap() {
+            if let Ok(text) = self.0.to_str() {
+                return Decoded { text: Cow::Borrowed(text), is_repaired: false };
             }
-            Ok(Cow::Owned(bytes)) => bytes,
-            Err(_) => "<unreadable text>".into(),
-        };
+        }
+        let bytes = self.encode().unwrap_or_else(|_| "<unreadable text>".into());
         let (text, is_repaired) = repair_wtf8(bytes);
         Decoded { text: Cow::Owned(text), is_repaired }
     }
