@@ -182,7 +182,11 @@ fn edit_at(text: &str, at: usize, place: Place) -> Option<Edit> {
             let is_reference = REFERENCES.iter().any(|word| has_at(text, at + 1, word));
             is_reference.then_some((at + 1, WORD_JOINER))
         }
-        b'[' if has_at(text, at, PASTED) => Some((at + PASTED.len(), WORD_JOINER)),
+        b'[' if has_at(text, at, PASTED) => {
+            let after = at + PASTED.len();
+            let is_broken = text[after..].starts_with(WORD_JOINER);
+            (!is_broken).then_some((after, WORD_JOINER))
+        }
         _ => {
             let is_marker = MARKERS.iter().any(|marker| has_at(text, at, marker));
             is_marker.then(|| quote(text, at, place)).flatten()

@@ -313,18 +313,35 @@ pub fn float_repr(value: f64) -> String {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
     let size = value.abs();
-    if size == 0.0 || (1e-4..1e16).contains(&size) {
-        let mut plain = value.to_string();
-        if !plain.contains('.') {
-            plain.push_str(".0");
-        }
-        return plain;
+    let mut printed = if size == 0.0 || (1e-4..1e16).contains(&size) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    };
+    if printed.len() > 15 {
+        printed = nearest_even(value, printed);
     }
-    let printed = format!("{value:e}");
-    let (mantissa, exponent) = printed.split_once('e').unwrap_or((&printed, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}e{sign}{:02}", exponent.abs())
+    if let Some((mantissa, exponent)) = printed.split_once('e') {
+        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+        return format!("{mantissa}e{sign}{digits:0>2}");
+    }
+    if !printed.contains('.') {
+        printed.push_str(".0");
+    }
+    printed
+}
+
+/// The shortest digits again, but where two choices are equally near, the even one, as in Python;
+/// Rust's formatting takes the upper one.
+fn nearest_even(value: f64, printed: String) -> String {
+    let mantissa = printed.split('e').next().unwrap_or_default();
+    let decimals = mantissa.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let rounded = if printed.contains('e') {
+        format!("{value:.decimals$e}")
+    } else {
+        format!("{value:.decimals$}")
+    };
+    if rounded.parse() == Ok(value) { rounded } else { printed }
 }
 
 /// The batch's `goals`: a list, a tuple, or a text, whose goals are its characters.
