@@ -152,10 +152,17 @@ impl<'a, 'py> DictFields<'a, 'py> {
         let Ok(dict) = event.cast_exact::<PyDict>() else { return Ok(None) };
         let names = KeyNames::get(event.py());
         let mut fields = DictFields { slots: [const { None }; Key::ALL.len()], is_foreign };
-        for (name, value) in dict.iter() {
+        let (mut place, mut name, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: attached throughout, and nothing in the loop runs code that could change the
+        // dict, so the entries that it lends stay valid until the next turn.
+        #[allow(unsafe_code)]
+        while unsafe { ffi::PyDict_Next(dict.as_ptr(), &mut place, &mut name, &mut value) } != 0 {
+            let (name, value) = unsafe {
+                (Borrowed::from_ptr(event.py(), name), Borrowed::from_ptr(event.py(), value))
+            };
             let Ok(name) = name.cast_exact::<PyString>() else { return Ok(None) };
-            if let Some(key) = names.find(name) {
-                fields.slots[key as usize] = Some(value);
+            if let Some(key) = names.find(&name) {
+                fields.slots[key as usize] = Some(value.to_owned());
             }
         }
         Ok(Some(fields))

@@ -74,7 +74,7 @@ WORDS = ("", "a", "word", "zwei\nZeilen", "日本語 ✓", "é", "x" * 600, "{}"
 NUMBERS = (0, 1, -1, -15, 143, 2**70, -(2**70), True, False, 0.0, -0.0, 1.5, 1e16, 1e-5, 1e300)
 TIMES = (0, 1, True, 1.75e9, 1.75e9 + 61.25, 1750003723, -1.5, 1e12, None, 0.0)
 SCALARS = (*WORDS, *NUMBERS, None, math.nan, math.inf, -math.inf)
-CONTAINERS = ([], (), {}, ["a"], ("b", 1.5), {"k": [None, "é"]}, [[1], {"x": ()}])
+CONTAINERS: tuple[Any, ...] = ([], (), {}, ["a"], ("b", 1.5), {"k": [None, "é"]}, [[1], {"x": ()}])
 
 
 def pick(rng: random.Random, *pools: tuple[Any, ...]) -> Any:
@@ -137,7 +137,7 @@ def batch_event(rng: random.Random) -> Event:
         }
         return {key: value for key, value in entry.items() if rng.random() < 0.8}
 
-    goals = (None, [], ["g0", "g1"], ("g0", "", 2), "abc", {0: "zero", 1: "one"}, [["x"], None])
+    goals: tuple[Any, ...] = (None, [], ["g0", "g1"], ("g0", "", 2), "abc", {0: "zero", 1: "one"}, [["x"], None])
     event = delegation_event(rng) | {
         "results": rng.choice([[result() for _ in range(rng.randrange(5))], (result(),), None]),
         "goals": rng.choice(goals),
@@ -216,7 +216,7 @@ def test_subclasses_and_foreign_numbers_count_as_in_the_gateway(reference: Forma
 
 
 def test_mappings_are_events() -> None:
-    event = {"type": "watch_disabled", "message": "off"}
+    event: Event = {"type": "watch_disabled", "message": "off"}
     assert fmt(types.MappingProxyType(event)) == "[IMPORTANT: off]"
     assert fmt(collections.ChainMap({}, event)) == "[IMPORTANT: off]"
     assert fmt(collections.defaultdict(str, event)) == "[IMPORTANT: off]"
@@ -368,11 +368,11 @@ class Hostile:
     def refuse(self, *_: object) -> Any:
         raise self.error
 
-    __str__ = __repr__ = __format__ = __bool__ = __eq__ = __hash__ = refuse  # type: ignore[assignment]
+    __str__ = __repr__ = __format__ = __bool__ = __eq__ = __hash__ = refuse
     __len__ = __iter__ = __index__ = __float__ = __getattr__ = refuse
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
         raise self.error
 
 

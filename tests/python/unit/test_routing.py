@@ -110,8 +110,9 @@ def test_where_the_gateway_raises_the_key_is_safe() -> None:
     assert notification_dedup_key({"type": 7, "session_id": "p"}) == ("p", "7")
     assert notification_dedup_key({"type": None}) == ("", "None")
     assert notification_dedup_key({"type": Hostile()}) == ("", "<unprintable Hostile>")
-    for item in (None, [], 5):
-        assert notification_dedup_key(item) == (  # type: ignore[arg-type]
+    items: tuple[Any, ...] = (None, [], 5)
+    for item in items:
+        assert notification_dedup_key(item) == (
             "",
             "unreadable",
             type(item).__name__,
