@@ -67,8 +67,7 @@ pub fn guard(text: &str, place: Place) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut edits = Vec::new();
     for at in memchr3_iter(b'@', b'[', b'-', bytes) {
-        // Of dashes only a pair can open a marker.
-        if bytes[at] != b'-' || bytes.get(at + 1) == Some(&b'-') {
+        if bytes.get(at + 1).is_some_and(|&next| may_open(bytes[at], next)) {
             edits.extend(edit_at(text, at, place));
         }
     }
@@ -142,13 +141,21 @@ fn is_anchor_ucs4(unit: u32, next: u32) -> bool {
 
 /// The anchor at `at`, looked at with the unit behind it; without one, anything may follow.
 fn is_suspect(units: &[u32], at: usize) -> bool {
-    let next =
-        units.get(at + 1).map(|&next| char::from_u32(next).unwrap_or(' ').to_ascii_lowercase());
-    match units[at] {
-        0x40 => next.is_none_or(|next| "fguds".contains(next)),
-        0x5B => next.is_none_or(|next| "aisp".contains(next)),
-        0x2D => next.is_none_or(|next| next == '-'),
-        unit => (0xD800..0xE000).contains(&unit),
+    let unit = units[at];
+    (0xD800..0xE000).contains(&unit)
+        || units.get(at + 1).map_or(matches!(unit, 0x40 | 0x5B | 0x2D), |&next| {
+            u8::try_from(unit).is_ok_and(|unit| may_open(unit, u8::try_from(next).unwrap_or(0)))
+        })
+}
+
+/// Whether a reference, a placeholder or a marker may begin with these two.
+fn may_open(first: u8, second: u8) -> bool {
+    let second = second.to_ascii_lowercase();
+    match first {
+        b'@' => matches!(second, b'f' | b'g' | b'u' | b'd' | b's'),
+        b'[' => matches!(second, b'a' | b'i' | b's' | b'p'),
+        b'-' => second == b'-',
+        _ => false,
     }
 }
 
