@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr3_iter;
+use memchr::{memchr2_iter, memchr3_iter, memmem};
 
 /// Where a field stands in the notification; decides which of its lines can forge what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,9 @@ const PASTED: &str = "[Pasted";
 const WORD_JOINER: &str = "\u{2060}";
 const QUOTE: &str = "> ";
 
+/// From this many bytes on, a second pass for dashes pays.
+const LONG: usize = 256;
+
 /// Where to insert what.
 type Edit = (usize, &'static str);
 
@@ -66,10 +69,17 @@ const BLOCK: usize = 64;
 pub fn guard(text: &str, place: Place) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut edits = Vec::new();
-    for at in memchr3_iter(b'@', b'[', b'-', bytes) {
+    let mut look_at = |at: usize| {
         if bytes.get(at + 1).is_some_and(|&next| may_open(bytes[at], next)) {
             edits.extend(edit_at(text, at, place));
         }
+    };
+    if bytes.len() < LONG {
+        memchr3_iter(b'@', b'[', b'-', bytes).for_each(&mut look_at);
+    } else {
+        // Long text is often Markdown, full of single dashes.
+        memchr2_iter(b'@', b'[', bytes).for_each(&mut look_at);
+        memmem::find_iter(bytes, "--- ").for_each(&mut look_at);
     }
     if place == Place::Header {
         edits.extend(memchr3_iter(b':', b'F', b'f', bytes).filter_map(|at| label_at(text, at)));

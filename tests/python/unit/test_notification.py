@@ -137,7 +137,15 @@ def batch_event(rng: random.Random) -> Event:
         }
         return {key: value for key, value in entry.items() if rng.random() < 0.8}
 
-    goals: tuple[Any, ...] = (None, [], ["g0", "g1"], ("g0", "", 2), "abc", {0: "zero", 1: "one"}, [["x"], None])
+    goals: tuple[Any, ...] = (
+        None,
+        [],
+        ["g0", "g1"],
+        ("g0", "", 2),
+        "abc",
+        {0: "zero", 1: "one"},
+        [["x"], None],
+    )
     event = delegation_event(rng) | {
         "results": rng.choice([[result() for _ in range(rng.randrange(5))], (result(),), None]),
         "goals": rng.choice(goals),
@@ -352,11 +360,13 @@ def test_f24_ten_megabytes_pass_unchanged() -> None:
         assert text.endswith("--- RESULT ---\n" + summary)
 
 
-def test_f24_a_large_text_keeps_no_second_copy() -> None:
-    summary = "文字" * 500_000
-    before = sys.getsizeof(summary)
-    fmt({"type": "async_delegation", "summary": summary + ""})
-    assert sys.getsizeof(summary) == before
+@pytest.mark.parametrize("key", ["summary", "goal", "context", "error"])
+def test_f24_a_large_text_keeps_no_second_copy(key: str) -> None:
+    text = "文字" * 500_000
+    for large in (text, text + "@file:x"):
+        before = sys.getsizeof(large)
+        assert fmt({"type": "async_delegation", key: large, "status": "error"})
+        assert sys.getsizeof(large) == before
 
 
 class Hostile:
