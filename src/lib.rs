@@ -8,10 +8,14 @@
 pub mod capacity;
 pub mod error;
 pub mod event;
+pub mod guard;
 pub mod handoff;
+pub mod notification;
 pub mod queue;
 pub mod registry;
+pub mod routing;
 pub mod sync;
+pub mod value;
 pub mod wake;
 
 #[cfg(feature = "python")]

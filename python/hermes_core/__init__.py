@@ -17,6 +17,11 @@ import threading as _threading
 
 from . import _core
 from ._core import ShutDown, __version__
+from ._notification import (
+    format_process_notification,
+    notification_dedup_key,
+    parse_session_key,
+)
 from ._queue import CompletionQueue
 from .registry import AtCapacity, DelegationHandle, DelegationRegistry
 
@@ -27,6 +32,9 @@ __all__ = [
     "DelegationRegistry",
     "ShutDown",
     "__version__",
+    "format_process_notification",
+    "notification_dedup_key",
+    "parse_session_key",
 ]
 
 _core._set_main_thread(_threading.main_thread().ident or 0)

@@ -13,6 +13,9 @@ mod wait;
 
 use pyo3::prelude::*;
 
+mod notification;
+mod value;
+
 /// The extension module `hermes_core._core`.
 #[pymodule]
 mod _core {
@@ -22,6 +25,11 @@ mod _core {
     use super::handoff::PyHandoff;
     #[pymodule_export]
     use super::log::{set_log_level, take_log};
+    #[pymodule_export]
+    use super::notification::{
+        PrintedObject, dedup_key_plain, format_plain, format_unreadable_item, notification_keys,
+        session_key_plain,
+    };
     #[pymodule_export]
     use super::queue::PyCompletionQueue;
     #[pymodule_export]

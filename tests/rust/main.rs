@@ -1,1 +1,4 @@
 //! Tests of the core, without Python.
+
+mod notification;
+mod routing;

@@ -1,0 +1,119 @@
+"""Session keys and deduplication keys: the gateway's, and safe where it raises."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from typing import Any
+
+import pytest
+
+from hermes_core._notification import notification_dedup_key, parse_session_key
+
+
+def test_a_session_key_names_platform_chat_and_sometimes_a_thread() -> None:
+    assert parse_session_key("agent:main:telegram:dm:42:7:8") == {
+        "platform": "telegram",
+        "chat_type": "dm",
+        "chat_id": "42",
+        "thread_id": "7",
+    }
+    group = parse_session_key("agent:main:telegram:group:42:7")
+    assert group is not None
+    assert "thread_id" not in group
+
+
+def documented_parts(key: str) -> dict[str, str] | None:
+    """What the gateway documents for its session keys."""
+    found = re.match(r"agent:main:([^:]*):([^:]*):([^:]*)(?::([^:]*))?", key)
+    if found is None:
+        return None
+    platform, chat_type, chat_id, extra = found.groups()
+    parts = {"platform": platform, "chat_type": chat_type, "chat_id": chat_id}
+    if extra is not None and chat_type in ("dm", "thread"):
+        parts["thread_id"] = extra
+    return parts
+
+
+def test_session_keys_of_every_shape() -> None:
+    parts = ("agent", "main", "dm", "thread", "", "é", "\ud800", "x y")
+    for count in range(6):
+        for extra in itertools.product(parts, repeat=min(count, 4)):
+            for head in (("agent", "main"), ("agent",), ()):
+                key = ":".join((*head, *extra, *["z"] * (count - 4)))
+                assert parse_session_key(key) == documented_parts(key), key
+
+
+@pytest.mark.parametrize("key", [None, 5, b"agent:main:a:dm:c", [], object()])
+def test_what_is_no_text_is_no_session_key(key: Any) -> None:
+    assert parse_session_key(key) is None
+
+
+def test_a_subclass_of_str_is_a_session_key() -> None:
+    class Name(str):
+        __slots__ = ()
+
+    assert parse_session_key(Name("agent:main:a:b:c")) is not None
+
+
+KINDS = (
+    "completion",
+    "watch_match",
+    "watch_disabled",
+    "watch_overflow_tripped",
+    "watch_overflow_",
+    "async_delegation",
+    "other",
+    "\ud800",
+)
+FIELDS = (
+    "session_id",
+    "command",
+    "pattern",
+    "output",
+    "suppressed",
+    "message",
+    "message_id",
+    "delegation_id",
+)
+
+
+def test_f11_dedup_keys_equal_the_gateways() -> None:
+    server = pytest.importorskip("tui_gateway.server")
+    rng = random.Random(1)
+    for _ in range(1000):
+        values = ("", "x", "é", 0, 5, None, 1.5, [1])
+        event = {key: rng.choice(values) for key in FIELDS if rng.random() < 0.6}
+        if rng.random() < 0.9:
+            event["type"] = rng.choice(KINDS)
+        found = notification_dedup_key(event)
+        expected = server._notification_event_dedup_key(event)
+        assert found == expected
+        assert list(map(type, found)) == list(map(type, expected))
+
+
+def test_f11_distinct_matches_are_distinct_and_repeats_are_not() -> None:
+    match = {"type": "watch_match", "session_id": "p", "output": "a"}
+    assert notification_dedup_key(match) == notification_dedup_key(dict(match))
+    assert notification_dedup_key(match) != notification_dedup_key(match | {"output": "b"})
+    assert notification_dedup_key({}) == ("", "completion")
+    first = {"type": "async_delegation", "delegation_id": "d1"}
+    assert notification_dedup_key(first) == ("d1", "async_delegation")
+
+
+def test_where_the_gateway_raises_the_key_is_safe() -> None:
+    class Hostile:
+        def __str__(self) -> str:
+            raise SystemExit
+
+    assert notification_dedup_key({"type": 7, "session_id": "p"}) == ("p", "7")
+    assert notification_dedup_key({"type": None}) == ("", "None")
+    assert notification_dedup_key({"type": Hostile()}) == ("", "<unprintable Hostile>")
+    items: tuple[Any, ...] = (None, [], 5)
+    for item in items:
+        assert notification_dedup_key(item) == (
+            "",
+            "unreadable",
+            type(item).__name__,
+        )

@@ -1,0 +1,34 @@
+//! Session keys and the identity of notices.
+
+use hermes_core::routing::{identity, parse_session_key};
+use hermes_core::value::Key;
+
+#[test]
+fn a_session_key_names_platform_chat_and_sometimes_a_thread() {
+    let parts = parse_session_key(b"agent:main:telegram:dm:42:7:8").unwrap();
+    assert_eq!(parts.platform, b"telegram");
+    assert_eq!(parts.chat_type, b"dm");
+    assert_eq!(parts.chat_id, b"42");
+    assert_eq!(parts.thread_id, Some(&b"7"[..]));
+    let group = parse_session_key(b"agent:main:telegram:group:42:7").unwrap();
+    assert_eq!(group.thread_id, None, "may be a user's id");
+    let empty = parse_session_key(b"agent:main:::").unwrap();
+    assert_eq!((empty.platform, empty.chat_id), (&b""[..], &b""[..]));
+}
+
+#[test]
+fn other_keys_are_not_session_keys() {
+    for key in ["", "agent:main", "agent:main:a:b", "agent:other:a:b:c", "20260101_abc", ":::::"] {
+        assert_eq!(parse_session_key(key.as_bytes()), None, "{key}");
+    }
+}
+
+#[test]
+fn f11_what_makes_two_notices_the_same_depends_on_their_kind() {
+    let keys = |kind| identity(kind).iter().map(|&(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(keys("completion"), [Key::SessionId, Key::Type]);
+    assert_eq!(keys("anything"), [Key::SessionId, Key::Type]);
+    assert_eq!(keys("async_delegation"), [Key::DelegationId, Key::Type]);
+    assert!(keys("watch_match").contains(&Key::MessageId));
+    assert_eq!(keys("watch_overflow_tripped"), keys("watch_disabled"));
+}
