@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -109,8 +108,7 @@ def _step(what: str, command: Sequence[str]) -> None:
     """Run a long command with its output in the log, and show every few seconds how far it is."""
     started = time.monotonic()
     print(f"{what} ...", flush=True)
-    env = {key: value for key, value in os.environ.items() if not key.startswith("PIP_REQUIRE")}
-    with LOG.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, env=env) as run:
+    with LOG.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as run:
         try:
             while True:
                 try:

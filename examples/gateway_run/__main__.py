@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -139,7 +139,8 @@ class Run:
             check=False,
         )
         if done.returncode:
-            raise scenario.Stuck(f"`{PLUGIN} enable` failed: {(done.stderr or done.stdout).strip()}")
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise scenario.Stuck(f"`{PLUGIN} enable` failed: {said[-1] if said else 'no output'}")
 
     def _inactive(self) -> list[str]:
         """What speaks against the plugin being at work in the gateway's process."""
@@ -170,11 +171,10 @@ class Run:
     def _give_up(self, why: str) -> None:
         """Report what can still be told when the run could not go on."""
         self.missing.append(why)
-        try:
-            self._check()
-        except (GatewayGone, RpcError, OutOfTime, AssertionError):
-            # Without histories the table has no deliveries to show; the reason above stands.
-            pass
+        # Without a gateway to ask for histories there is no table; the reason above stands.
+        if self.gateway is not None:
+            with suppress(GatewayGone, RpcError, OutOfTime):
+                self._check()
 
     def _verdict(self) -> int:
         self.screen.line()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from .journal import Journal
 from .results import delegations, handle_of
 from .scenario import ALPHA, BETA, Stuck
@@ -47,14 +49,16 @@ def play(gateway: Gateway, script: Script, journal: Journal, patience: float) ->
 
     # A turn that has ended is the moment to look whether a result began it.
     turns = -1
-    while True:
-        if not journal.wait(lambda: _turns(journal) > turns, patience):
-            return
+    while journal.wait(partial(_more_turns, journal, turns), patience):
         turns = _turns(journal)
         texts = [text for texts in read_histories(gateway).values() for text in texts]
         back = {block.delegation for text in texts for block in script.blocks(text)}
         if all(task.delegation in back for task in delegations(journal, script)):
             return
+
+
+def _more_turns(journal: Journal, than: int) -> bool:
+    return _turns(journal) > than
 
 
 def _turns(journal: Journal) -> int:

@@ -6,6 +6,7 @@ decides when an answer goes out, so that every interleaving of the run is made, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sys
@@ -151,10 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         request: dict[str, Any] = json.loads(body)
         messages: list[Message] = request.get("messages") or []
-        try:
+        # The gateway may hang up, as it does when it shuts down.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._answer(messages, stream=bool(request.get("stream")))
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # The gateway hung up, as it does when it shuts down.
 
     def _answer(self, messages: list[Message], *, stream: bool) -> None:
         owner = self.server.owner

@@ -112,6 +112,10 @@ def seconds(value: float | None) -> str:
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 
+def _astray(where: set[str]) -> str:
+    return f"in {', '.join(sorted(where))}!" if where else "lost"
+
+
 def table(screen: Screen, tasks: Sequence[Delegation], journal: Journal) -> None:
     """The last word on each delegation."""
     row = "{:<5} {:<15} {:<7} {:<10} {:>13} {:>8} {:>16}"
@@ -131,8 +135,8 @@ def table(screen: Screen, tasks: Sequence[Delegation], journal: Journal) -> None
             task.state,
             seconds(task.dispatched_in),
             seconds(task.ran),
-            ("lost" if after is None else seconds(after)) + ("*" if waited else " "),
+            (_astray(where) if after is None else seconds(after)) + ("*" if waited else ""),
         )
-        screen.line(row.format(*cells), "" if ok else "bad")
+        screen.line(row.format(*cells).rstrip(), "" if ok else "bad")
     if footnote:
         screen.line("* its session was in a turn when it ended: counted from the end of that turn")

@@ -115,7 +115,7 @@ class Script:
 
     def answer(self, label: str) -> str:
         """The answer to a question."""
-        return f"Answer to {label}: both sessions keep working while their subagents run, and so do I."
+        return f"Answer to {label}: both sessions keep working while their subagents run."
 
     def acknowledgement(self, blocks: Sequence[Block]) -> str:
         """The model's reaction to results that came back."""
