@@ -16,12 +16,14 @@ from types import FrameType
 from . import live_model, scenario
 from .home import HOST, PLUGIN, Model, environment, write_home
 from .journal import Journal, OutOfTime
-from .model_server import MODEL, ModelServer
+from .model_server import KEY, MODEL, ModelServer
 from .report import Live, Screen, table
-from .results import delegations, place, problems
+from .results import Histories, delegations, place, problems
 from .script import Script
 from .tui_client import Gateway, GatewayGone, RpcError
 
+# How long the gateway may take for the histories after the run itself is over.
+HISTORY_SECONDS = 10.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -81,8 +83,8 @@ class Run:
                 self._give_up(str(stuck))
             except (GatewayGone, RpcError, OSError) as error:
                 self._give_up(str(error))
-            except OutOfTime:
-                self._give_up(f"out of time: the run took more than {self.options.timeout:g} s")
+            except OutOfTime as late:
+                self._give_up(f"out of time after {self.options.timeout:g} s: {late}".rstrip(": "))
         # The gateway has ended by now, so nothing writes there any more.
         return self._verdict()
 
@@ -96,9 +98,9 @@ class Run:
             server.start()
             # Stopped last: the gateway must not find its model gone while it ends.
             stack.callback(server.stop)
-            model = Model(server.base_url, "scripted", MODEL)
+            model = Model(server.base_url, KEY, MODEL)
         write_home(self.home, model)
-        env = environment(self.home)
+        env = environment(self.home, model)
         if self.plugin:
             self._switch_on(env)
         self.screen.line(f"model    {model.name} at {model.base_url}", clip=True)
@@ -155,26 +157,30 @@ class Run:
         return found
 
     def _check(self) -> None:
-        assert self.gateway is not None
-        histories = live_model.read_histories(self.gateway)
+        """Draw the table and note what is missing or out of place."""
         tasks = delegations(self.journal, self.script)
-        place(tasks, histories, self.journal, self.script)
+        place(tasks, self._histories(), self.journal)
         table(self.screen, tasks, self.journal)
         self.missing += problems(tasks, {} if self.real else scenario.WANTED, self.plugin)
         for kind, words in (
-            ("model.failed", "the scripted model failed"),
-            ("model.unknown", "the model was asked something that no one here says"),
-            ("gateway.ended", "the gateway ended by itself"),
+            ("model.failed", "the scripted model failed:"),
+            ("model.unknown", "the scripted model was asked something it has no line for"),
         ):
             self.missing += [f"{words} {e.name}".rstrip() for e in self.journal.all(kind)]
+
+    def _histories(self) -> Histories | None:
+        if self.gateway is None or self.journal.first("gateway.ended"):
+            return None
+        self.journal.extend(HISTORY_SECONDS)
+        with suppress(GatewayGone, RpcError, OutOfTime):
+            return live_model.read_histories(self.gateway, self.script)
+        return None
 
     def _give_up(self, why: str) -> None:
         """Report what can still be told when the run could not go on."""
         self.missing.append(why)
-        # Without a gateway to ask for histories there is no table; the reason above stands.
         if self.gateway is not None:
-            with suppress(GatewayGone, RpcError, OutOfTime):
-                self._check()
+            self._check()
 
     def _verdict(self) -> int:
         self.screen.line()

@@ -29,31 +29,27 @@ model:
   default: {name}
   provider: custom
   base_url: {base_url}
-  api_key: {key}
-  # Known here, so that the gateway does not ask the endpoint, models.dev and OpenRouter for it.
+  api_key: ${{HERMES_RUN_KEY}}   # from the environment: a kept home holds no key
+  # Said here, so that the gateway does not probe the endpoint, models.dev and OpenRouter for it.
   context_length: 200000
+
+tools:
+  tool_search:
+    enabled: "off"             # asks OpenRouter for the context length, whatever stands above
+
+model_catalog:
+  enabled: false               # the list of models for the model picker
+
+memory:                        # reviews the conversation with calls of its own to the model
+  memory_enabled: false
+  user_profile_enabled: false
+
+curator:                       # the same for skills
+  enabled: false
 
 delegation:
   max_async_children: 8
-  max_concurrent_children: 8   # the cap on delegate_task calls in one answer of the model
-
-agent:
-  api_max_retries: 1           # the child that the model refuses fails at once
-  environment_probe: false
-
-# Each of these would ask the model, or the network, on its own.
-memory:
-  memory_enabled: false
-  user_profile_enabled: false
-curator:
-  enabled: false
-compression:
-  enabled: false
-model_catalog:
-  enabled: false
-tools:
-  tool_search:
-    enabled: "off"             # sizes itself by asking OpenRouter, whatever context_length says
+  max_concurrent_children: 8   # also the cap on delegate_task calls in one answer of the model
 
 plugins:
   enabled: []
@@ -63,8 +59,8 @@ plugins:
 def write_home(home: Path, model: Model) -> None:
     """Fill an empty HERMES_HOME."""
     home.mkdir(parents=True)
-    quoted = {k: json.dumps(v) for k, v in vars(model).items()}
-    (home / "config.yaml").write_text(CONFIG.format(**quoted), encoding="utf-8")
+    config = CONFIG.format(name=json.dumps(model.name), base_url=json.dumps(model.base_url))
+    (home / "config.yaml").write_text(config, encoding="utf-8")
     # The gateway looks for a newer release, at import and in each worker, unless it did so in the
     # last six hours. There is no switch; a fresh answer in its own cache is one.
     _write_json(
@@ -75,14 +71,16 @@ def write_home(home: Path, model: Model) -> None:
     _write_json(home / "models_dev_cache.json", {"custom": {"models": {}}})
 
 
-def environment(home: Path) -> dict[str, str]:
+def environment(home: Path, model: Model) -> dict[str, str]:
     """The gateway's environment: nothing of the caller's own Hermes, keys or proxies."""
     keep = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TMPDIR", "TZ", "USER", "LOGNAME")
     env = {name: os.environ[name] for name in keep if name in os.environ}
     env.update(
         HOME=str(home),
         HERMES_HOME=str(home),
-        HERMES_TUI_TOOLSETS="delegation",  # the parent's one tool
+        HERMES_RUN_KEY=model.key,
+        # The one tool that is needed. Others look for optional packages on PyPI as they load.
+        HERMES_TUI_TOOLSETS="delegation",
         HERMES_IGNORE_RULES="1",  # no AGENTS.md and no memory of this checkout
         PYTHONUNBUFFERED="1",
         NO_PROXY="127.0.0.1,localhost",

@@ -27,7 +27,7 @@ class Entry:
 
 
 class OutOfTime(Exception):
-    """The run as a whole took longer than it may."""
+    """The run as a whole took longer than it may; the text says what it was waiting for."""
 
 
 class Journal:
@@ -42,6 +42,10 @@ class Journal:
         self._entries: list[Entry] = []
         self._changed = threading.Condition()
         self._listeners: list[Listener] = []
+
+    def extend(self, seconds: float) -> None:
+        """Leave at least `seconds` from now."""
+        self.deadline = max(self.deadline, time.monotonic() + seconds)
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with each new entry, in order."""
@@ -90,17 +94,17 @@ class Journal:
         found = self.all(kind, session, name)
         return found[0] if found else None
 
-    def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+    def wait(self, condition: Callable[[], bool], seconds: float, what: str = "") -> bool:
         """Wait until `condition` holds; False when it does not within `seconds`.
 
-        Raises OutOfTime when the run's own deadline passes first.
+        Raises OutOfTime when the run's own deadline passes first, with `what` as its text.
         """
         until = time.monotonic() + seconds
         with self._changed:
             while not condition():
                 now = time.monotonic()
                 if now >= self.deadline:
-                    raise OutOfTime
+                    raise OutOfTime(what)
                 if now >= until:
                     return False
                 self._changed.wait(min(until, self.deadline) - now)

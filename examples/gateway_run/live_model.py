@@ -7,7 +7,7 @@ from functools import partial
 from .journal import Journal
 from .results import delegations, handle_of
 from .scenario import ALPHA, BETA, Stuck
-from .script import Script
+from .script import Block, Script
 from .tui_client import Gateway
 
 TASKS = {
@@ -22,13 +22,18 @@ PROMPT = (
 )
 
 
-def read_histories(gateway: Gateway) -> dict[str, list[str]]:
-    """The user messages of each session, as the gateway keeps them."""
-    histories: dict[str, list[str]] = {}
-    for session_id, name in gateway.sessions.items():
-        messages = gateway.request("session.history", session_id=session_id).get("messages") or []
-        histories[name] = [str(m.get("text", "")) for m in messages if m.get("role") == "user"]
-    return histories
+def read_histories(gateway: Gateway, script: Script) -> dict[str, list[Block]]:
+    """The results in each session, as the gateway keeps them."""
+    return {
+        name: [block for text in user_texts(gateway, session_id) for block in script.blocks(text)]
+        for session_id, name in gateway.sessions.items()
+    }
+
+
+def user_texts(gateway: Gateway, session_id: str) -> list[str]:
+    """The user messages of a session, in order: one began each of its turns."""
+    messages = gateway.request("session.history", session_id=session_id).get("messages") or []
+    return [str(m.get("text", "")) for m in messages if m.get("role") == "user"]
 
 
 def play(gateway: Gateway, script: Script, journal: Journal, patience: float) -> None:
@@ -47,14 +52,35 @@ def play(gateway: Gateway, script: Script, journal: Journal, patience: float) ->
     ):
         raise Stuck(f"the model did not call delegate_task {wanted} times")
 
-    # A turn that has ended is the moment to look whether a result began it.
+    # Nobody sees a real model being asked. But each turn that has ended was begun by the user
+    # message that stands at its place in the history.
     turns = -1
     while journal.wait(partial(_more_turns, journal, turns), patience):
         turns = _turns(journal)
-        texts = [text for texts in read_histories(gateway).values() for text in texts]
-        back = {block.delegation for text in texts for block in script.blocks(text)}
-        if all(task.delegation in back for task in delegations(journal, script)):
+        for session_id, name in gateway.sessions.items():
+            texts = user_texts(gateway, session_id)
+            for text, began in zip(texts, turn_starts(journal, name), strict=False):
+                for block in script.blocks(text):
+                    if not journal.first("reentry", name, block.delegation):
+                        journal.add("reentry", name, block.delegation, {"block": block}, began)
+        out = delegations(journal, script)
+        if all(journal.first("reentry", task.session, task.delegation) for task in out):
             return
+
+
+def turn_starts(journal: Journal, session: str) -> list[float]:
+    """When each finished turn of a session began, in order."""
+    starts: list[float] = []
+    began: float | None = None
+    for entry in journal.entries():
+        if entry.session != session:
+            continue
+        if entry.kind == "tui.message.start" and began is None:
+            began = entry.at  # the gateway announces some turns twice
+        elif entry.kind == "tui.message.complete":
+            starts.append(entry.at if began is None else began)
+            began = None
+    return starts
 
 
 def _more_turns(journal: Journal, than: int) -> bool:

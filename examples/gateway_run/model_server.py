@@ -20,6 +20,7 @@ from .journal import Journal
 from .script import Message, Part, Script, Seen
 
 MODEL = "scripted-1"
+KEY = "scripted-key"
 CONTEXT_LENGTH = 200_000
 # A model's pace: a streamed answer to a user lasts a moment, as it does with a real one.
 WORD_SECONDS = 0.03
@@ -101,13 +102,7 @@ class ModelServer:
             case Part.REENTRY:
                 at = time.monotonic()
                 for block in seen.blocks:
-                    add(
-                        "reentry.asked",
-                        seen.session,
-                        block.delegation,
-                        {"label": block.label, "status": block.status},
-                        at,
-                    )
+                    add("reentry", seen.session, block.delegation, {"block": block}, at)
             case Part.UNKNOWN:
                 add("model.unknown", seen.session)
             case _:
@@ -146,6 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer one chat completion."""
+        if self.headers.get("Authorization") != f"Bearer {KEY}":
+            self._json(401, {"error": {"message": "wrong key"}})
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not self.path.endswith("/chat/completions"):
             self._json(404, {"error": {"message": "no such path"}})

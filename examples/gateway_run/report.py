@@ -74,7 +74,7 @@ class Live:
                 return f"{self._label(entry)}: running", ""
             case "tui.subagent.complete":
                 return f"{self._label(entry)}: {entry.text('status') or 'ended'}", ""
-            case "reentry.asked":
+            case "reentry":
                 return self._entered(entry)
             case "tui.message.complete":
                 return f"shown: {entry.text('text')}", "dim"
@@ -96,7 +96,7 @@ class Live:
         return f"{label}: handle {handle}", ""
 
     def _entered(self, entry: Entry) -> tuple[str, str]:
-        label, owner = self.tasks.get(entry.name, (entry.text("label"), entry.session))
+        label, owner = self.tasks.get(entry.name, (entry.name, entry.session))
         if owner != entry.session:
             return f"{label}: WRONG SESSION, {entry.name} belongs to {owner}", "bad"
         return f"{label}: delivered, a new turn begins ({entry.name})", "good"
@@ -112,7 +112,9 @@ def seconds(value: float | None) -> str:
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 
-def _astray(where: set[str]) -> str:
+def _astray(task: Delegation, where: set[str]) -> str:
+    if task.session in where:
+        return "?"  # it is there; nobody saw it come
     return f"in {', '.join(sorted(where))}!" if where else "lost"
 
 
@@ -135,7 +137,7 @@ def table(screen: Screen, tasks: Sequence[Delegation], journal: Journal) -> None
             task.state,
             seconds(task.dispatched_in),
             seconds(task.ran),
-            (_astray(where) if after is None else seconds(after)) + ("*" if waited else ""),
+            (_astray(task, where) if after is None else seconds(after)) + ("*" if waited else ""),
         )
         screen.line(row.format(*cells).rstrip(), "" if ok else "bad")
     if footnote:

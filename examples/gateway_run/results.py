@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from .journal import Entry, Journal
 from .script import Block, Script
 
-# Session name -> the texts of its user messages, in order, as the gateway keeps them.
-Histories = Mapping[str, Sequence[str]]
+# Session name -> the results among its user messages, as the gateway keeps them.
+Histories = Mapping[str, Sequence[Block]]
 
 
 @dataclass
@@ -76,38 +76,22 @@ def delegations(journal: Journal, script: Script) -> list[Delegation]:
     return found
 
 
-def turn_starts(journal: Journal, session: str) -> list[float]:
-    """When each finished turn of a session began, in order."""
-    starts: list[float] = []
-    begun: float | None = None
-    for entry in journal.entries():
-        if entry.session != session:
-            continue
-        if entry.kind == "tui.message.start" and begun is None:
-            begun = entry.at  # the gateway announces some turns twice
-        elif entry.kind == "tui.message.complete":
-            starts.append(entry.at if begun is None else begun)
-            begun = None
-    return starts
-
-
-def place(
-    tasks: Sequence[Delegation], histories: Histories, journal: Journal, script: Script
-) -> None:
+def place(tasks: Sequence[Delegation], histories: Histories | None, journal: Journal) -> None:
     """Note for each delegation where its result entered, and when.
 
-    The histories say where; the model server's entries say when, and the events of the turn do
-    where no scripted model was asked.
+    The sessions' histories say where, and how often; the journal says when. Without histories
+    (the gateway is gone) the journal alone has to do.
     """
     by_id = {task.delegation: task for task in tasks}
-    for session, texts in histories.items():
-        starts = turn_starts(journal, session)
-        for index, text in enumerate(texts):
-            for block in script.blocks(text):
-                if task := by_id.get(block.delegation):
-                    asked = journal.first("reentry.asked", session, block.delegation)
-                    started = starts[index] if index < len(starts) else None
-                    task.entered.append((session, asked.at if asked else started, block))
+    if histories is None:
+        entered = journal.all("reentry")
+        seen = [(e.session, e.data["block"]) for e in entered]
+    else:
+        seen = [(name, block) for name, blocks in histories.items() for block in blocks]
+    for session, block in seen:
+        if isinstance(block, Block) and (task := by_id.get(block.delegation)):
+            entry = journal.first("reentry", session, block.delegation)
+            task.entered.append((session, entry.at if entry else None, block))
 
 
 def delivered_after(task: Delegation, journal: Journal) -> tuple[float | None, bool]:

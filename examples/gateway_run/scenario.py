@@ -201,7 +201,8 @@ class Scenario:
 
     def _delivered(self, *labels: str) -> None:
         """Wait until results are back in their sessions; the verdict says which never came."""
-        self.journal.wait(lambda: all(map(self.back, labels)), LOST_SECONDS)
+        what = f"not everything is back of {', '.join(labels)}"
+        self.journal.wait(lambda: all(map(self.back, labels)), LOST_SECONDS, what)
 
     def _idle(self, session: str) -> None:
         def idle() -> bool:
@@ -215,7 +216,7 @@ class Scenario:
         self._until(idle, f"{session} does not become idle")
 
     def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        if not self.journal.wait(lambda: condition() or self._gone(), STEP_SECONDS):
+        if not self.journal.wait(lambda: condition() or self._gone(), STEP_SECONDS, otherwise):
             raise Stuck(otherwise)
         if not condition():
             raise Stuck(f"the gateway ended by itself; {otherwise}")
