@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
@@ -17,11 +18,12 @@ from . import live_model, scenario
 from .home import HOST, PLUGIN, Model, environment, write_home
 from .journal import Journal, OutOfTime
 from .model_server import KEY, MODEL, ModelServer
-from .report import Live, Screen, table
+from .report import WIDTH, Live, Screen, table
 from .results import Histories, delegations, place, problems
 from .script import Script
 from .tui_client import Gateway, GatewayGone, RpcError
 
+TERMINATED = 128 + signal.SIGTERM
 # How long the gateway may take for the histories after the run itself is over.
 HISTORY_SECONDS = 10.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,17 +116,19 @@ class Run:
         if not self.journal.wait(lambda: bool(self.journal.first("tui.gateway.ready")), 60):
             raise GatewayGone("the gateway does not say that it is ready")
         if server is None:
+            live_model.open_sessions(self.gateway, self.journal, self.options.timeout)
+            self._must_be_active()
             live_model.play(self.gateway, self.script, self.journal, self.options.timeout)
-        else:
-            play = scenario.Scenario(self.gateway, server, self.script, self.journal)
-            play.play()
-            self.missing += [
-                f"{label}: the question in {session} was not answered"
-                for label, (session, _) in scenario.QUESTIONS.items()
-                if not play.answered(session, label)
-            ]
-        if self.plugin:
-            self.missing += self._inactive()
+            return
+        play = scenario.Scenario(self.gateway, server, self.script, self.journal)
+        play.open()
+        self._must_be_active()
+        play.play()
+        self.missing += [
+            f"{label}: the question in {session} was not answered"
+            for label, (session, _) in scenario.QUESTIONS.items()
+            if not play.answered(session, label)
+        ]
 
     def _who(self) -> str:
         return "the hermes-core plugin" if self.plugin else "its own Python"
@@ -132,7 +136,7 @@ class Run:
     def _switch_on(self, env: dict[str, str]) -> None:
         """Enable the plugin as a user does."""
         done = subprocess.run(
-            [sys.executable, "-m", "hermes_core", "enable"],
+            [Path(sys.executable).with_name(PLUGIN), "enable"],
             env=env,
             cwd=self.home,
             capture_output=True,
@@ -144,17 +148,18 @@ class Run:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise scenario.Stuck(f"`{PLUGIN} enable` failed: {said[-1] if said else 'no output'}")
 
-    def _inactive(self) -> list[str]:
-        """What speaks against the plugin being at work in the gateway's process."""
+    def _must_be_active(self) -> None:
+        """Go on only if the plugin is at work in the gateway's process."""
+        if not self.plugin:
+            return
         assert self.gateway is not None
         plugins = self.gateway.request("plugins.list").get("plugins") or []
-        found = []
         if not any(p.get("name") == PLUGIN and p.get("enabled") for p in plugins):
-            found.append(f"the gateway does not list the plugin {PLUGIN} as enabled")
+            raise scenario.Stuck(f"the gateway has not loaded the plugin {PLUGIN}")
         maps = Path(f"/proc/{self.gateway.pid}/maps")
         if maps.exists() and "hermes_core" not in maps.read_text(errors="replace"):
-            found.append("the gateway's process has not loaded the native core")
-        return found
+            raise scenario.Stuck("the gateway's process has not loaded the native core")
+        self.screen.line(f"plugin   {PLUGIN} is loaded in the gateway, process {self.gateway.pid}")
 
     def _check(self) -> None:
         """Draw the table and note what is missing or out of place."""
@@ -179,7 +184,7 @@ class Run:
     def _give_up(self, why: str) -> None:
         """Report what can still be told when the run could not go on."""
         self.missing.append(why)
-        if self.gateway is not None:
+        if self.journal.first("case"):
             self._check()
 
     def _verdict(self) -> int:
@@ -195,12 +200,14 @@ class Run:
             return 0
         self.screen.line(f"FAIL: {len(self.missing)} missing or out of place", "bad")
         for problem in self.missing:
-            self.screen.line(f"  - {problem}", "bad")
+            for part in textwrap.wrap(f"- {problem}", WIDTH - 2, subsequent_indent="  "):
+                self.screen.line(f"  {part}", "bad")
         if self.gateway is not None and self.gateway.stderr_tail:
             self.screen.line()
             self.screen.line("The last words of the gateway's stderr:")
             for line in list(self.gateway.stderr_tail)[-15:]:
-                self.screen.line(f"  {line}", "dim", clip=True)
+                for part in textwrap.wrap(line, WIDTH - 2) or [""]:
+                    self.screen.line(f"  {part}", "dim")
         if self.home.exists():
             self.screen.line(f"Config, logs and state are kept in {self.home.relative_to(ROOT)}")
         return 1
@@ -208,7 +215,7 @@ class Run:
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:
     """Leave through the same doors as Ctrl-C, so that the gateway is ended too."""
-    raise SystemExit(143)
+    raise SystemExit(TERMINATED)
 
 
 def main() -> int:
@@ -219,11 +226,11 @@ def main() -> int:
     run = Run(options, screen)
     try:
         return run.run()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
         screen.line()
         screen.line("Interrupted; the gateway has been ended.")
         shutil.rmtree(run.home, ignore_errors=True)
-        return 130
+        return 130 if isinstance(stop, KeyboardInterrupt) else TERMINATED
 
 
 if __name__ == "__main__":

@@ -36,9 +36,17 @@ def user_texts(gateway: Gateway, session_id: str) -> list[str]:
     return [str(m.get("text", "")) for m in messages if m.get("role") == "user"]
 
 
+def open_sessions(gateway: Gateway, journal: Journal, patience: float) -> None:
+    """Open both sessions, and wait until the gateway has built their agents."""
+    for name in TASKS:
+        gateway.open_session(name)
+    if not journal.wait(lambda: len(journal.all("tui.session.info")) >= len(TASKS), patience):
+        raise Stuck("the gateway does not build its agents")
+
+
 def play(gateway: Gateway, script: Script, journal: Journal, patience: float) -> None:
     """Ask both sessions at once, so that each dispatches while the other is busy."""
-    ids = {name: gateway.open_session(name) for name in TASKS}
+    ids = {name: session_id for session_id, name in gateway.sessions.items()}
     journal.add("case", "", "two sessions delegate at the same time")
     for name, tasks in TASKS.items():
         goals = "; ".join(f'"{label}/{script.nonce}: {what}"' for label, what in tasks)

@@ -69,10 +69,15 @@ class Scenario:
         self.journal = journal
         self.ids: dict[str, str] = {}
 
-    def play(self) -> None:
-        """Go through all situations."""
+    def open(self) -> None:
+        """Open both sessions, and wait until the gateway has built their agents."""
         for name in (ALPHA, BETA):
             self.ids[name] = self.gateway.open_session(name)
+        for name in (ALPHA, BETA):
+            self._idle(name)
+
+    def play(self) -> None:
+        """Go through all situations."""
         self._idle_owner()
         self._busy_owner()
         self._busy_other()

@@ -101,18 +101,16 @@ class Gateway:
 
     def close(self) -> None:
         """End the gateway on every path: first by closing its stdin, at last by force."""
-        with contextlib.suppress(OSError, ValueError):
-            _pipe(self._process.stdin).close()
         try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.terminate()
+            with contextlib.suppress(OSError, ValueError):
+                _pipe(self._process.stdin).close()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(3)
-        # What is left of the group, a slash-command worker for instance, goes too.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+                self._process.wait(5)
+        finally:
+            # What is left of the group goes too: a gateway that hangs, a slash-command worker.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         for thread in self._threads:
             thread.join(2)
 
