@@ -120,8 +120,10 @@ def _astray(task: Delegation, where: set[str]) -> str:
 
 def table(screen: Screen, tasks: Sequence[Delegation], journal: Journal) -> None:
     """The last word on each delegation."""
-    row = "{:<5} {:<15} {:<7} {:<10} {:>13} {:>8} {:>16}"
-    head = ("task", "delegation", "session", "state", "dispatched in", "ran", "delivered after")
+    # As wide as the handles are: the gateway's own have 14 characters, the core's 22.
+    handle = max((len(task.delegation) for task in tasks), default=10)
+    row = "{:<2} {:<" + str(handle) + "} {:<7} {:<9} {:>13} {:>6} {:>15}"
+    head = ("", "delegation", "session", "state", "dispatched in", "ran", "delivered after")
     screen.line()
     screen.line(row.format(*head), "bold")
     footnote = False
