@@ -112,11 +112,14 @@ def test_fork_from_a_signal_handler_in_a_blocked_get(run_many: RunMany) -> None:
     warnings.simplefilter("ignore", DeprecationWarning)
     queue = hc.CompletionQueue()
     pids = []
+    reader, writer = os.pipe()
 
     def handler(*_):
         pids.append(os.fork())
         if pids[-1]:
             queue.put("for the parent")
+        else:
+            os.write(writer, b".")  # Python's own after-fork work is done
 
     signal.signal(signal.SIGUSR1, handler)
     try:
@@ -126,6 +129,7 @@ def test_fork_from_a_signal_handler_in_a_blocked_get(run_many: RunMany) -> None:
     except KeyboardInterrupt:
         # The child: in it the same call went on, on an empty queue, until Ctrl-C.
         os._exit(12 if pids == [0] and queue.empty() else 13)
+    os.read(reader, 1)
     os.kill(pids[0], signal.SIGINT)
     assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 12
     """
