@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 DISTRIBUTION = "hermes-agent"
 
 
-
-
 def version() -> str:
     """Return the version of the installed hermes-agent, or an empty string."""
     try:

@@ -21,6 +21,7 @@ from typing import Any
 from hermes_core import CompletionQueue
 from hermes_core.gateway._counters import count
 
+
 class GatewayQueue(CompletionQueue):
     """The shared queue once it has served a gateway: it never keeps what no gateway would read.
 

@@ -70,7 +70,7 @@ class RecordShare:
         async_delegation._elsewhere = self
 
     def uninstall(self) -> None:
-        """Leave ours to the gateway's registry: the ended ones as records, the others until then."""
+        """Leave ours to the gateway's registry: the ended ones, and the running ones till then."""
         async_delegation._elsewhere = None
         with self._host._records_lock:
             # First the running ones: one that ends in between is in both lists, not in none.
