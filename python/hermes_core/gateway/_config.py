@@ -7,6 +7,7 @@ the file untouched, where the outcome would be anything else than the one change
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import re
@@ -26,11 +27,11 @@ def home(given: str | None) -> Path:
     if given is not None:
         return Path(given).expanduser()
     try:
-        from hermes_constants import get_hermes_home
+        constants = importlib.import_module("hermes_constants")
     except ImportError:
         value = os.environ.get("HERMES_HOME", "").strip()
         return Path(value) if value else Path.home() / ".hermes"
-    return Path(get_hermes_home())
+    return Path(constants.get_hermes_home())
 
 
 def path(given_home: str | None) -> Path:

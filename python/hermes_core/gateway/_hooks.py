@@ -99,7 +99,8 @@ class PostImportFinder:
 
         def exec_module(module: ModuleType) -> None:
             if module.__spec__ is not spec:  # a loader that serves several modules
-                return execute(module)
+                execute(module)
+                return
             vars(loader).pop("exec_module", None)
             execute(module)
             self._notice(module)

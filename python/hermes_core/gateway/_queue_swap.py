@@ -22,7 +22,7 @@ from hermes_core import CompletionQueue
 from hermes_core.gateway._counters import count
 
 
-class GatewayQueue(CompletionQueue):
+class GatewayQueue(CompletionQueue[Any]):
     """The shared queue once it has served a gateway: it never keeps what no gateway would read.
 
     The queue changes into this class in place, for its identity is what delegations hold.
@@ -30,7 +30,7 @@ class GatewayQueue(CompletionQueue):
 
     __slots__ = ()
 
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+    def put(self, item: Any, block: bool | None = True, timeout: float | None = None) -> None:
         """Put an event; after an uninstall it goes on to the gateway's own queue."""
         CompletionQueue.put(self, item, block, timeout)
         sweep()
@@ -50,7 +50,7 @@ class QueueSwap:
 
     __slots__ = ("_active", "_host", "_ours", "_registry")
 
-    def __init__(self, registry: Any, ours: CompletionQueue) -> None:
+    def __init__(self, registry: Any, ours: CompletionQueue[Any]) -> None:
         self._registry = registry
         self._host: queue.Queue[Any] = registry.completion_queue
         self._ours = ours
@@ -139,7 +139,7 @@ def unsuitable(registry: Any) -> str | None:
     return None
 
 
-def _take_all(ours: CompletionQueue) -> list[Any]:
+def _take_all(ours: CompletionQueue[Any]) -> list[Any]:
     events: list[Any] = []
     while True:
         try:

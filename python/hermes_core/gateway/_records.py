@@ -7,14 +7,10 @@ after an uninstall. In both cases both are listed, interrupted, and counted towa
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hermes_core import async_delegation
 from hermes_core.gateway._queue_swap import sweep
-
-if TYPE_CHECKING:
-    from collections.abc import ValuesView
-    from types import ModuleType
 
 Record = dict[str, Any]
 
@@ -31,12 +27,9 @@ class SharedRecords(dict[str, Record]):
 
     __slots__ = ()
 
-    def values(self) -> ValuesView[Record]:  # type: ignore[override]
+    def values(self) -> Any:
         """Return the gateway's records, followed by those that the core runs now."""
-        merged = dict(self)
-        for record in async_delegation._live_records():
-            merged.setdefault(record["delegation_id"], record)
-        return merged.values()
+        return [*super().values(), *async_delegation._live_records()]
 
 
 class RecordShare:
@@ -46,39 +39,39 @@ class RecordShare:
     holding none.
     """
 
-    __slots__ = ("_host", "_leaving", "_plain")
+    __slots__ = ("_host", "_installed", "_plain")
 
-    def __init__(self, host: ModuleType) -> None:
+    def __init__(self, host: Any) -> None:
         self._host = host
         self._plain: dict[str, Record] | None = None
-        # Ours that ran at an uninstall: their records, for the gateway's list of recent ones.
-        self._leaving: dict[str, Record] = {}
+        self._installed = False
 
     def install(self) -> None:
         """Let each registry see the other."""
         async_delegation._elsewhere = None
-        ours = [record["delegation_id"] for record in async_delegation.list_async_delegations()]
+        ours = async_delegation.list_async_delegations()
         with self._host._records_lock:
             table = self._host._records
             if not isinstance(table, SharedRecords):
                 self._plain = table
                 self._host._records = table = SharedRecords(table)
-            for delegation_id in ours:  # left there by an earlier uninstall
-                table.pop(delegation_id, None)
-            self._leaving.clear()
+            for record in ours:  # left there by an earlier uninstall
+                table.pop(record["delegation_id"], None)
+            self._installed = True
         async_delegation._on_end = self._ended
         async_delegation._elsewhere = self
 
     def uninstall(self) -> None:
-        """Leave ours to the gateway's registry: the ended ones, and the running ones till then."""
+        """Leave ours to the gateway's registry: the ended ones now, the running ones as they end.
+
+        Until then the gateway goes on seeing those, and with them any that a straggler starts.
+        """
         async_delegation._elsewhere = None
         with self._host._records_lock:
-            # First the running ones: one that ends in between is in both lists, not in none.
-            self._leaving = {r["delegation_id"]: dict(r) for r in async_delegation._live_records()}
+            self._installed = False
             for record in async_delegation.list_async_delegations():
-                if record["delegation_id"] not in self._leaving:
-                    self._host._records[record["delegation_id"]] = {**record, "interrupt_fn": None}
-            self._host._prune_completed_locked()
+                if record["status"] != "running":
+                    self._leave(record)
             self._unshare_if_idle()
 
     # -- what the core asks -----------------------------------------------------------------
@@ -118,19 +111,26 @@ class RecordShare:
 
     def _ended(self, delegation_id: str, status: str, completed_at: float) -> None:
         """Follow up on the end of one of ours; called on its worker, after its event was put."""
-        with self._host._records_lock:
-            record = self._leaving.pop(delegation_id, None)
-            if record is not None:
-                record.update(status=status, completed_at=completed_at, interrupt_fn=None)
-                self._host._records[delegation_id] = record
-                self._host._prune_completed_locked()
-                self._unshare_if_idle()
+        if not self._installed:
+            with self._host._records_lock:
+                if not self._installed:
+                    for record in async_delegation.list_async_delegations():
+                        if record["delegation_id"] == delegation_id:
+                            self._leave(record)
+                    self._unshare_if_idle()
+        # In any case: an uninstall may have put the queue back and not yet come to the records.
         sweep()
+
+    def _leave(self, record: Record) -> None:
+        self._host._records[record["delegation_id"]] = {**record, "interrupt_fn": None}
+        self._host._prune_completed_locked()
 
     def _unshare_if_idle(self) -> None:
         """Put the gateway's own table back, the very object, once ours are all done."""
         table, plain = self._host._records, self._plain
-        if isinstance(table, SharedRecords) and plain is not None and not self._leaving:
+        if not isinstance(table, SharedRecords) or plain is None:
+            return
+        if not async_delegation._live_records():
             plain.clear()
             plain.update(table)
             self._host._records = plain

@@ -98,7 +98,7 @@ def watch_drain_for(
     return _drain_gateway_watch_events
 
 
-def _take(completion_queue: CompletionQueue, kinds: tuple[str, ...]) -> list[Event]:
+def _take(completion_queue: CompletionQueue[Any], kinds: tuple[str, ...]) -> list[Event]:
     events: list[Event] = []
     for _ in range(completion_queue.qsize()):
         try:
