@@ -60,13 +60,7 @@ def install() -> InstallReport:
                 raise
             _current = installation
             _current.attend_front_ends()
-            report = _current.report()
-            logger.info(
-                "hermes_core %s replaces %s in hermes-agent %s",
-                own_version(),
-                ", ".join(report.replaced),
-                report.version,
-            )
+            _current.announce()
         return _current.report()
 
 
@@ -120,6 +114,7 @@ class Installation:
         self._swaps: list[_Swap] = []
         self._left_alone: dict[str, str] = {}
         self._moved = 0
+        self._announced = False
         self._records = RecordShare(registry)
         self._queue = _queue_swap.QueueSwap(
             processes.process_registry, async_delegation.completion_queue
@@ -160,6 +155,22 @@ class Installation:
         ]
         left_alone = [f"{label}: {reason}" for label, reason in self._left_alone.items()]
         return InstallReport(self._version, labels, pending, left_alone, self._moved)
+
+    def announce(self) -> None:
+        """Log what is replaced, once, as soon as there is a log.
+
+        The TUI loads plugins before it sets its logging up; it asks again after each turn.
+        """
+        if self._announced or not logger.hasHandlers():
+            return
+        self._announced = True
+        report = self.report()
+        logger.info(
+            "hermes_core %s replaces %s in hermes-agent %s",
+            own_version(),
+            ", ".join(report.replaced),
+            report.version,
+        )
 
     def attend_front_ends(self) -> None:
         """Serve the front ends that are imported; wait for those that are being imported."""
@@ -222,7 +233,7 @@ class Installation:
                 processes.ProcessRegistry,
                 f"{_known.PROCESSES}.ProcessRegistry",
                 "drain_notifications",
-                _replacements.drain_for(processes),
+                _replacements.drain_for(processes, self.announce),
             ),
         ]
 

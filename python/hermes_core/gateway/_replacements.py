@@ -27,11 +27,13 @@ OWNED_BY_A_TASK = ("completion",)
 UNDELIVERABLE = ("watch_overflow_tripped", "watch_overflow_released")
 
 
-def drain_for(processes: Any) -> Callable[[Any], list[tuple[Event, str]]]:
+def drain_for(
+    processes: Any, announce: Callable[[], None]
+) -> Callable[[Any], list[tuple[Event, str]]]:
     """Make the stand-in for `ProcessRegistry.drain_notifications`.
 
     `processes` is the gateway's module; its formatter is looked up at each call, as the
-    gateway's own drain does.
+    gateway's own drain does. `announce` is called after each turn of the TUI.
     """
 
     def drain_notifications(self: Any) -> list[tuple[Event, str]]:
@@ -42,6 +44,7 @@ def drain_for(processes: Any) -> Callable[[Any], list[tuple[Event, str]]]:
         delivers there, as soon as the turn is over.
         """
         if sys._getframe(1).f_globals.get("__name__") == _known.TUI:
+            announce()
             return []
         results: list[tuple[Event, str]] = []
         # What arrives meanwhile is for the next drain: this one must end.

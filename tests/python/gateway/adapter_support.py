@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -80,11 +81,12 @@ def rest(a_queue: Any) -> list[Any]:
             return events
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
     """Wait for something that announces itself to nobody."""
     pause = threading.Event()
-    for _ in range(int(WAIT / 0.005)):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         if condition():
             return
         pause.wait(0.005)
-    raise AssertionError(f"not within {WAIT} s: {what}")
+    raise AssertionError(f"not within {seconds} s: {what}")
