@@ -44,7 +44,8 @@ def is_enabled(file: Path) -> bool:
     data = _load(file, _read(file))[1]
     plugins = _section(file, data)
     enabled = _names(file, plugins, "enabled")
-    return PLUGIN in enabled and PLUGIN not in _names(file, plugins, "disabled")
+    disabled = _names(file, plugins, "disabled")
+    return PLUGIN in enabled and PLUGIN not in disabled
 
 
 def set_enabled(file: Path, wanted: bool) -> bool:
@@ -98,8 +99,13 @@ def _load(file: Path, text: str) -> tuple[Any, Any]:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 2**16  # never fold a long line
-    # Lists under a key are written at the key's column or further in; as the file has it.
-    if re.search(r"^ *[^\s#-][^\n]*:[ \t]*(#[^\n]*)?\r?\n( *#[^\n]*\n)*( +)- ", text, re.MULTILINE):
+    # The dashes of a list stand at the column of its key or further in; as the file has it.
+    first = re.search(
+        r"^( *)[^\s#-].*:[ \t]*(?:#.*)?\n(?:[ \t]*(?:#.*)?\n)*( *)- ",
+        text.replace("\r\n", "\n"),
+        re.MULTILINE,
+    )
+    if first is not None and len(first[2]) > len(first[1]):
         yaml.indent(mapping=2, sequence=4, offset=2)
     try:
         data = yaml.load(text)
@@ -143,6 +149,8 @@ def _dump(file: Path, yaml: Any, data: Any, text: str, before: Any, wanted: bool
     stream = io.StringIO()
     yaml.dump(data, stream)
     result = stream.getvalue()
+    if before is None and text.strip():  # comments and nothing else: no data to tie them to
+        result = text.rstrip("\r\n") + "\n" + result
     if "\r\n" in text:
         result = result.replace("\r\n", "\n").replace("\n", "\r\n")
     # What is written must say what was there before, plus the one change.
