@@ -25,7 +25,11 @@ class SharedRecords(dict[str, Record]):
     the install. Everything else sees the gateway's own entries only.
     """
 
-    __slots__ = ()
+    __slots__ = ("plain",)
+
+    def __init__(self, plain: dict[str, Record]) -> None:
+        super().__init__(plain)
+        self.plain = plain  # the gateway's own table, to be put back
 
     def values(self) -> Any:
         """Return the gateway's records, followed by those that the core runs now."""
@@ -39,11 +43,10 @@ class RecordShare:
     holding none.
     """
 
-    __slots__ = ("_host", "_installed", "_plain")
+    __slots__ = ("_host", "_installed")
 
     def __init__(self, host: Any) -> None:
         self._host = host
-        self._plain: dict[str, Record] | None = None
         self._installed = False
 
     def install(self) -> None:
@@ -53,7 +56,6 @@ class RecordShare:
         with self._host._records_lock:
             table = self._host._records
             if not isinstance(table, SharedRecords):
-                self._plain = table
                 self._host._records = table = SharedRecords(table)
             for record in ours:  # left there by an earlier uninstall
                 table.pop(record["delegation_id"], None)
@@ -127,10 +129,8 @@ class RecordShare:
 
     def _unshare_if_idle(self) -> None:
         """Put the gateway's own table back, the very object, once ours are all done."""
-        table, plain = self._host._records, self._plain
-        if not isinstance(table, SharedRecords) or plain is None:
-            return
-        if not async_delegation._live_records():
-            plain.clear()
-            plain.update(table)
-            self._host._records = plain
+        table = self._host._records
+        if isinstance(table, SharedRecords) and not async_delegation._live_records():
+            table.plain.clear()
+            table.plain.update(table)
+            self._host._records = table.plain

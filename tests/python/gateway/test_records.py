@@ -74,6 +74,8 @@ def test_ours_ends_into_the_gateways_list_and_its_table_comes_back(
     gateway.install()
     child = dispatch(host.registry.dispatch_async_delegation, children[0])
     gateway.uninstall()
+    gateway.install()
+    gateway.uninstall()
     assert host.registry._records is not plain
     children[0].go.set()
     take(host.queue, 1)
