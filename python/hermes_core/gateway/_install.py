@@ -1,0 +1,288 @@
+"""Install and uninstall: what is done in which order, under one lock."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import hermes_core
+from hermes_core import async_delegation
+from hermes_core.gateway import _counters, _fingerprint, _hooks, _known, _queue_swap, _replacements
+from hermes_core.gateway._records import RecordShare
+from hermes_core.gateway._report import IncompatibleGateway, InstallReport, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+logger = logging.getLogger("hermes_core.gateway")
+
+FRONT_ENDS = {_known.MESSAGING: "_drain_gateway_watch_events"}
+"""Front-end modules, with the one function in each that the core stands in for."""
+
+QUEUE = f"{_known.PROCESSES}.process_registry.completion_queue"
+
+_lock = threading.RLock()
+_current: Installation | None = None
+
+
+def install() -> InstallReport:
+    """Put the core in place of the gateway's own delegation code.
+
+    Checks the whole gateway first and touches nothing if it is not a known one. Front ends that
+    are not imported yet are served when they are. Does nothing when already installed. May be
+    called from any thread at any time, also while delegations run and events arrive: none is
+    lost, and the cap counts those of both registries.
+
+    Raises `IncompatibleGateway`.
+    """
+    global _current
+    with _lock:
+        if _current is not None:
+            _current.attend_front_ends()
+            return _current.report()
+    if found := _fingerprint.differences():
+        raise IncompatibleGateway(found)
+    # Imported outside the lock: an import waits for the import locks of other threads, and one of
+    # those may be waiting for ours, with a front end that has just come in.
+    modules = _import_core_modules()
+    with _lock:
+        if _current is None:
+            if found := _loaded_differences(modules):
+                raise IncompatibleGateway(found)
+            installation = Installation(*modules)
+            try:
+                installation.install()
+            except BaseException:
+                installation.uninstall()
+                raise
+            _current = installation
+            _current.attend_front_ends()
+            _current.announce()
+        return _current.report()
+
+
+def uninstall() -> InstallReport:
+    """Put everything back as it was, queued events included.
+
+    Delegations that run go on; their results go to the gateway's own queue, and until they end
+    the gateway's registry counts, lists and interrupts them. Does nothing when not installed.
+    """
+    global _current
+    with _lock:
+        if _current is None:
+            return InstallReport("", [], [], [], 0)
+        installation, _current = _current, None
+        report = installation.uninstall()
+    logger.info(
+        "hermes_core %s put back %s in hermes-agent %s",
+        own_version(),
+        ", ".join(report.replaced),
+        report.version,
+    )
+    return report
+
+
+def status() -> Status:
+    """Return what is installed now, and the counters; changes nothing."""
+    with _lock:
+        if _current is None:
+            version = _fingerprint.version()
+            return Status(False, version, [], [], [], 0, _counters.snapshot())
+        return Status(True, *_current.report(), _counters.snapshot())
+
+
+def own_version() -> str:
+    """Return the version of the installed hermes_core."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("hermes-agent-core")
+    except PackageNotFoundError:
+        return str(getattr(hermes_core, "__version__", "(version unknown)"))
+
+
+class Installation:
+    """One stay of the core in one gateway."""
+
+    def __init__(self, registry: ModuleType, processes: ModuleType) -> None:
+        self._version = _fingerprint.version()
+        self._registry = registry
+        self._processes = processes
+        self._swaps: list[_Swap] = []
+        self._left_alone: dict[str, str] = {}
+        self._moved = 0
+        self._announced = False
+        self._records = RecordShare(registry)
+        self._queue = _queue_swap.QueueSwap(
+            processes.process_registry, async_delegation.completion_queue
+        )
+        self._finder = _hooks.PostImportFinder(list(FRONT_ENDS), self._front_end_came)
+
+    def install(self) -> None:
+        """Replace the core parts; front ends follow."""
+        # Queue and records first: what the new functions do must find them in place.
+        self._records.install()
+        self._moved = self._queue.install()
+        for owner, label, name, ours in self._core_parts():
+            self._replace(owner, f"{label}.{name}", name, ours)
+        self._finder.install()
+
+    def uninstall(self) -> InstallReport:
+        """Put everything back, in the opposite order."""
+        self._finder.uninstall()
+        put_back: list[str] = []
+        left_alone: list[str] = []
+        for swap in reversed(self._swaps):
+            if swap.undo():
+                put_back.append(swap.label)
+            else:
+                left_alone.append(f"{swap.label}: something else has replaced it since")
+        moved = self._queue.uninstall()
+        self._records.uninstall()
+        return InstallReport(self._version, [*put_back, QUEUE][::-1], [], left_alone, moved)
+
+    def report(self) -> InstallReport:
+        """Return what is replaced now."""
+        labels = [QUEUE, *(swap.label for swap in self._swaps)]
+        pending = [
+            name
+            for name, function in FRONT_ENDS.items()
+            if not any(swap.name == function for swap in self._swaps)
+            and f"{name}.{function}" not in self._left_alone
+        ]
+        left_alone = [f"{label}: {reason}" for label, reason in self._left_alone.items()]
+        return InstallReport(self._version, labels, pending, left_alone, self._moved)
+
+    def announce(self) -> None:
+        """Log what is replaced, once, as soon as there is a log.
+
+        The TUI loads plugins before it sets its logging up; it asks again after each turn.
+        """
+        if self._announced or not logger.hasHandlers():
+            return
+        self._announced = True
+        report = self.report()
+        logger.info(
+            "hermes_core %s replaces %s in hermes-agent %s",
+            own_version(),
+            ", ".join(report.replaced),
+            report.version,
+        )
+
+    def attend_front_ends(self) -> None:
+        """Serve the front ends that are imported; wait for those that are being imported."""
+        for name in FRONT_ENDS:
+            for module in _hooks.loaded(name):
+                self._attend(name, module)
+
+    def _attend(self, name: str, module: ModuleType) -> None:
+        function = FRONT_ENDS[name]
+        label = f"{name}.{function}"
+        if any(swap.owner is module for swap in self._swaps):
+            return
+        if function not in vars(module) and _hooks.still_importing(module):
+            _hooks.when_imported(module, self._front_end_came)
+            return
+        part = next(p for p in _fingerprint.parts(self._version) if str(p) == label)
+        if (problem := _fingerprint.in_memory(part, module)) is not None:
+            self._left_alone[label] = problem
+            logger.warning("hermes_core leaves %s alone: %s", label, problem)
+            return
+        original = vars(module)[function]
+        ours = _replacements.watch_drain_for(original)
+        self._replace(module, label, function, ours)
+        self._left_alone.pop(label, None)
+
+    def _front_end_came(self, module: ModuleType) -> None:
+        """Serve a front end whose import has just ended, on the thread that imported it."""
+        name = module.__spec__.name if module.__spec__ is not None else module.__name__
+        try:
+            with _lock:
+                if _current is self:
+                    self._attend(name, module)
+                    logger.info("hermes_core serves %s, imported just now", name)
+        except Exception:
+            # The import must not fail for it: the front end works with its own function, too.
+            logger.exception("hermes_core could not serve %s", name)
+
+    def _replace(self, owner: Any, label: str, name: str, ours: Callable[..., Any]) -> None:
+        swap = _Swap(owner, label, name, ours)
+        swap.do()
+        self._swaps.append(swap)
+
+    def _core_parts(self) -> list[tuple[Any, str, str, Callable[..., Any]]]:
+        registry, processes = self._registry, self._processes
+        reset = _replacements.reset_for(
+            registry._reset_for_tests, async_delegation._reset_for_tests
+        )
+        functions = [
+            ("dispatch_async_delegation", async_delegation.dispatch_async_delegation),
+            ("active_count", async_delegation.active_count),
+            ("list_async_delegations", async_delegation.list_async_delegations),
+            ("interrupt_all", async_delegation.interrupt_all),
+            ("_reset_for_tests", reset),
+        ]
+        formatter = hermes_core.format_process_notification
+        return [
+            *((registry, _known.REGISTRY, name, ours) for name, ours in functions),
+            (processes, _known.PROCESSES, "format_process_notification", formatter),
+            (
+                processes.ProcessRegistry,
+                f"{_known.PROCESSES}.ProcessRegistry",
+                "drain_notifications",
+                _replacements.drain_for(processes, self.announce),
+            ),
+        ]
+
+
+class _Swap:
+    """One attribute that holds something of ours."""
+
+    __slots__ = ("_original", "_ours", "label", "name", "owner")
+
+    def __init__(self, owner: Any, label: str, name: str, ours: Callable[..., Any]) -> None:
+        self.owner = owner
+        self.label = label
+        self.name = name
+        self._ours = ours
+        self._original = vars(owner)[name]
+
+    def do(self) -> None:
+        setattr(self.owner, self.name, self._ours)
+
+    def undo(self) -> bool:
+        """Put the original back, unless someone has put a third thing there, say a wrapper."""
+        if vars(self.owner).get(self.name) is not self._ours:
+            return False
+        setattr(self.owner, self.name, self._original)
+        return True
+
+
+def _import_core_modules() -> tuple[ModuleType, ModuleType]:
+    try:
+        return (
+            importlib.import_module(_known.REGISTRY),
+            importlib.import_module(_known.PROCESSES),
+        )
+    except ImportError as error:
+        raise IncompatibleGateway([f"its tools cannot be imported: {error}"]) from error
+
+
+def _loaded_differences(modules: tuple[ModuleType, ModuleType]) -> list[str]:
+    """Compare what is loaded with what is known: another plugin may have been here before."""
+    by_name = {module.__name__: module for module in modules}
+    result = [
+        f"{part}: {problem}"
+        for part in _fingerprint.parts(_fingerprint.version())
+        if part.module in by_name
+        and (problem := _fingerprint.in_memory(part, by_name[part.module])) is not None
+    ]
+    instance = getattr(modules[1], "process_registry", None)
+    if instance is None:
+        result.append(f"{_known.PROCESSES}.process_registry: not there")
+    elif (problem := _queue_swap.unsuitable(instance)) is not None:
+        result.append(f"{QUEUE}: {problem}")
+    return result

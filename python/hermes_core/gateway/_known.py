@@ -1,0 +1,136 @@
+"""The gateways that the adapter was written against, function by function.
+
+A line holds the module, the function, its parameters and the fingerprint of its source text (see
+`_fingerprint.digest`). Listed is what the core replaces and what it leans on: if the poller of the
+TUI changes, say, then a post-turn drain that leaves everything to it would be wrong.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """One function of the gateway."""
+
+    module: str
+    name: str
+    parameters: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+REGISTRY = "tools.async_delegation"
+PROCESSES = "tools.process_registry"
+MESSAGING = "gateway.run"
+TUI = "tui_gateway.server"
+
+KNOWN: dict[str, tuple[Part, ...]] = {
+    "0.17.0": (
+        Part(
+            REGISTRY,
+            "dispatch_async_delegation",
+            "*, goal, context, toolsets, role, model, session_key, runner, interrupt_fn, "
+            "max_async_children",
+            "163c87ff72ef2b9a30c0ab200a5039c56a2b83c1dee849d9660ad6b711712e85",
+        ),
+        Part(
+            REGISTRY,
+            "active_count",
+            "",
+            "8b1bfa22c3c1df1e0add467e3ffa43c07ac3fd678c57d2bf54362e2dbeb06346",
+        ),
+        Part(
+            REGISTRY,
+            "list_async_delegations",
+            "",
+            "92cf715634e5e81a52540e0de0dc5b97d451ad329c045d2628d7b987ae845fb1",
+        ),
+        Part(
+            REGISTRY,
+            "interrupt_all",
+            "reason",
+            "82be0ce7d65cfeb6e67ad929039dbd1d55174de4356e649fb0697f34f16174ea",
+        ),
+        Part(
+            REGISTRY,
+            "_reset_for_tests",
+            "",
+            "e47fe2aca137d4d55fd779abe5f8a930ff37105681756cc78a38280293df4161",
+        ),
+        Part(
+            REGISTRY,
+            "_finalize",
+            "delegation_id, result, status",
+            "7744da389f258701d781c7603efa87e45fd761e54d543fc8d9495befc537b1dd",
+        ),
+        Part(
+            REGISTRY,
+            "_push_completion_event",
+            "record, result, status",
+            "ed78ec329f70eaa46c603b19c36de26bbb6e2eff38a8a864be275f5199dc7c8c",
+        ),
+        Part(
+            REGISTRY,
+            "_prune_completed_locked",
+            "",
+            "69b0ee934195788aa93b53b3ef33c673818033f91cd437bc771533d270c5b5c1",
+        ),
+        Part(
+            PROCESSES,
+            "format_process_notification",
+            "evt",
+            "fdcf9cd5d25e360acdcf5bd4a4d15d88cf50f24480b00d5fd0c358d536e82ec7",
+        ),
+        Part(
+            PROCESSES,
+            "ProcessRegistry.drain_notifications",
+            "self",
+            "786f6f48408bbbcf4b4f4c5866e9c1821142260bdce2775a54b38440945cef8f",
+        ),
+        Part(
+            PROCESSES,
+            "ProcessRegistry.is_completion_consumed",
+            "self, session_id",
+            "fc563970a1e91a931fbffcb4e473ea3acffa22d4147c7dfdf18bc7dae080f071",
+        ),
+        Part(
+            MESSAGING,
+            "_drain_gateway_watch_events",
+            "completion_queue",
+            "7477143156a5e740a2e209edeba39d3bb6193f92b22419954a3187c3d49156d3",
+        ),
+        Part(
+            MESSAGING,
+            "_format_gateway_process_notification",
+            "evt",
+            "057e1d0b75b7fac3416a321625442c185013d1cfbf76e2d85bb7a966fcbac21b",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner._async_delegation_watcher",
+            "self, interval",
+            "bc2a48156ad940f070fbac604a4cc4514f2a9313c83d8db5efd099ca56eedc8b",
+        ),
+        Part(
+            TUI,
+            "_notification_poller_loop",
+            "stop_event, sid, session",
+            "5d03a04c515344a40fd3ffce812ac33eca1a5b6fab22d869ce16803085cf5d9f",
+        ),
+        Part(
+            TUI,
+            "_start_notification_poller",
+            "sid, session",
+            "579e4f90e6114ae72a9dd1447a5a04d2cc5d8cc4edb7984f6fa6332f927c55f1",
+        ),
+        Part(
+            TUI,
+            "_run_prompt_submit",
+            "rid, sid, session, text",
+            "780d29535d663a7410b96081548be17bcc472cc6358b950ffdc236aeda907094",
+        ),
+    ),
+}

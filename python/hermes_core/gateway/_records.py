@@ -1,0 +1,136 @@
+"""Two registries, one cap: each sees what the other still runs.
+
+Delegations that the gateway's registry started go on there after an install, and ours go on here
+after an uninstall. In both cases both are listed, interrupted, and counted towards the cap.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from hermes_core import async_delegation
+from hermes_core.gateway._queue_swap import sweep
+
+Record = dict[str, Any]
+
+logger = logging.getLogger("hermes_core.gateway")
+
+
+class SharedRecords(dict[str, Record]):
+    """The gateway's table of delegations, read together with the running ones of the core.
+
+    All that the gateway's functions count, list and interrupt they read through `values()`, so
+    this one method shows them ours too, also to a caller that imported such a function before
+    the install. Everything else sees the gateway's own entries only.
+    """
+
+    __slots__ = ("plain",)
+
+    def __init__(self, plain: dict[str, Record]) -> None:
+        super().__init__(plain)
+        self.plain = plain  # the gateway's own table, to be put back
+
+    def values(self) -> Any:
+        """Return the gateway's records, followed by those that the core runs now."""
+        return [*super().values(), *async_delegation._live_records()]
+
+
+class RecordShare:
+    """Shares the record tables of `tools.async_delegation` and of the core.
+
+    Lock order: the gateway's `_records_lock`, then the core's own; the core calls in here
+    holding none.
+    """
+
+    __slots__ = ("_host", "_installed")
+
+    def __init__(self, host: Any) -> None:
+        self._host = host
+        self._installed = False
+
+    def install(self) -> None:
+        """Let each registry see the other."""
+        async_delegation._elsewhere = None
+        ours = async_delegation.list_async_delegations()
+        with self._host._records_lock:
+            table = self._host._records
+            if not isinstance(table, SharedRecords):
+                self._host._records = table = SharedRecords(table)
+            for record in ours:  # left there by an earlier uninstall
+                table.pop(record["delegation_id"], None)
+            self._installed = True
+        async_delegation._on_end = self._ended
+        async_delegation._elsewhere = self
+
+    def uninstall(self) -> None:
+        """Leave ours to the gateway's registry: the ended ones now, the running ones as they end.
+
+        Until then the gateway goes on seeing those, and with them any that a straggler starts.
+        """
+        async_delegation._elsewhere = None
+        with self._host._records_lock:
+            self._installed = False
+            for record in async_delegation.list_async_delegations():
+                if record["status"] != "running":
+                    self._leave(record)
+            self._unshare_if_idle()
+
+    # -- what the core asks -----------------------------------------------------------------
+
+    def running(self) -> int:
+        """Return how many delegations the gateway's own registry still runs."""
+        return len(self._running())
+
+    def records(self) -> list[Record]:
+        """Return the records of the gateway's own registry, running and recent."""
+        with self._host._records_lock:
+            own = list(dict.values(self._host._records))
+        return [{k: v for k, v in record.items() if k != "interrupt_fn"} for record in own]
+
+    def interrupt(self, reason: str) -> int:
+        """Signal every delegation that the gateway's own registry runs; return how many."""
+        signalled = 0
+        for record in self._running():
+            interrupt_fn = record.get("interrupt_fn")
+            if not callable(interrupt_fn):
+                continue
+            try:
+                interrupt_fn()
+            except Exception as error:
+                identity = record.get("delegation_id")
+                logger.warning("%s could not be interrupted (%s): %r", identity, reason, error)
+            else:
+                signalled += 1
+        return signalled
+
+    # ---------------------------------------------------------------------------------------
+
+    def _running(self) -> list[Record]:
+        with self._host._records_lock:
+            own = list(dict.values(self._host._records))
+        return [record for record in own if record.get("status") == "running"]
+
+    def _ended(self, delegation_id: str, status: str, completed_at: float) -> None:
+        """Follow up on the end of one of ours; called on its worker, after its event was put."""
+        if not self._installed:
+            with self._host._records_lock:
+                if not self._installed:
+                    for record in async_delegation.list_async_delegations():
+                        if record["delegation_id"] == delegation_id:
+                            self._leave(record)
+                    self._unshare_if_idle()
+        # In any case: an uninstall may have put the queue back and not yet come to the records.
+        sweep()
+
+    def _leave(self, record: Record) -> None:
+        self._host._records[record["delegation_id"]] = {**record, "interrupt_fn": None}
+        self._host._prune_completed_locked()
+
+    def _unshare_if_idle(self) -> None:
+        """Put the gateway's own table back, the very object, once ours are all done."""
+        table = self._host._records
+        if isinstance(table, SharedRecords) and not async_delegation._live_records():
+            table.plain.clear()
+            table.plain.update(table)
+            self._host._records = table.plain

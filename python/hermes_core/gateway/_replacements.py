@@ -1,0 +1,122 @@
+"""The gateway's drains, and its test helper, as the core does them.
+
+The other replaced functions are those of `hermes_core.async_delegation` and the formatter, as
+they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hermes_core import CompletionQueue
+from hermes_core.gateway import _known
+from hermes_core.gateway._counters import count
+
+logger = logging.getLogger("hermes_core.gateway")
+
+Event = dict[str, Any]
+
+WATCH = ("watch_match", "watch_disabled")
+# Each process has a watcher task, which reports its end. Nobody in the messaging gateway formats
+# the overflow notices: they name no session, so there is no chat that they could go to.
+OWNED_BY_A_TASK = ("completion",)
+UNDELIVERABLE = ("watch_overflow_tripped", "watch_overflow_released")
+
+
+def drain_for(
+    processes: Any, announce: Callable[[], None]
+) -> Callable[[Any], list[tuple[Event, str]]]:
+    """Make the stand-in for `ProcessRegistry.drain_notifications`.
+
+    `processes` is the gateway's module; its formatter is looked up at each call, as the
+    gateway's own drain does. `announce` is called after each turn of the TUI.
+    """
+
+    def drain_notifications(self: Any) -> list[tuple[Event, str]]:
+        """Take every event that waits now; return those to show, each with its text.
+
+        The TUI gets none: it asks after each turn on behalf of no session in particular, and
+        would hand what belongs to another session to its own. The poller of each session
+        delivers there, as soon as the turn is over.
+        """
+        if sys._getframe(1).f_globals.get("__name__") == _known.TUI:
+            announce()
+            return []
+        results: list[tuple[Event, str]] = []
+        # What arrives meanwhile is for the next drain: this one must end.
+        for _ in range(self.completion_queue.qsize()):
+            try:
+                event = self.completion_queue.get_nowait()
+            except Exception:  # empty by now, or shut down
+                break
+            try:
+                text = _text(self, processes, event)
+            except Exception:
+                # One bad event must not take those behind it along: they are dequeued for good.
+                logger.exception("an event could not be made into a notification: %r", type(event))
+                text = None
+            if text:
+                results.append((event, text))
+            else:
+                count("events without a notification")
+        return results
+
+    return drain_notifications
+
+
+def _text(registry: Any, processes: Any, event: Any) -> str | None:
+    if not isinstance(event, dict):
+        return None
+    if event.get("type") == "completion":
+        try:
+            consumed = registry.is_completion_consumed(event.get("session_id", ""))
+        except TypeError:  # an id that cannot be hashed was never consumed
+            consumed = False
+        if consumed:
+            return None
+    text: str | None = processes.format_process_notification(event)
+    return text
+
+
+def watch_drain_for(
+    original: Callable[[Any], list[Event]],
+) -> Callable[[Any], list[Event]]:
+    """Make the stand-in for `gateway.run._drain_gateway_watch_events`."""
+
+    def _drain_gateway_watch_events(completion_queue: Any) -> list[Event]:
+        """Take the watch events, in order; leave delegations and unknown kinds where they are."""
+        if not isinstance(completion_queue, CompletionQueue):
+            return original(completion_queue)
+        taken = _take(completion_queue, WATCH)
+        dropped = _take(completion_queue, OWNED_BY_A_TASK)
+        count("process ends left to the watcher task", len(dropped))
+        dropped = _take(completion_queue, UNDELIVERABLE)
+        count("overflow notices without a chat", len(dropped))
+        return taken
+
+    return _drain_gateway_watch_events
+
+
+def _take(completion_queue: CompletionQueue[Any], kinds: tuple[str, ...]) -> list[Event]:
+    events: list[Event] = []
+    for _ in range(completion_queue.qsize()):
+        try:
+            events.append(completion_queue.get_nowait(types=kinds))
+        except queue.Empty:
+            break
+    return events
+
+
+def reset_for(original: Callable[[], None], ours: Callable[[], None]) -> Callable[[], None]:
+    """Make the stand-in for `tools.async_delegation._reset_for_tests`: it clears both."""
+
+    def _reset_for_tests() -> None:
+        """Forget every delegation of both registries."""
+        ours()
+        original()
+
+    return _reset_for_tests

@@ -1,0 +1,460 @@
+"""What install() checks, replaces and refuses, and what uninstall() restores."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapter_support import WAIT, Host
+
+from hermes_core import gateway
+from hermes_core.gateway import _fingerprint, _known
+from hermes_core.gateway._known import KNOWN, Part
+
+FUNCTIONS = (
+    "dispatch_async_delegation",
+    "active_count",
+    "list_async_delegations",
+    "interrupt_all",
+    "_reset_for_tests",
+)
+
+
+def everything(host: Host) -> dict[str, Any]:
+    """All that an install may touch."""
+    found = {name: vars(host.registry)[name] for name in FUNCTIONS}
+    found["_records"] = host.registry._records
+    found["format"] = host.processes.format_process_notification
+    found["drain"] = vars(host.processes.ProcessRegistry)["drain_notifications"]
+    found["queue"] = host.queue
+    found["queue attributes"] = sorted(vars(host.processes.process_registry))
+    found["meta_path"] = list(sys.meta_path)
+    return found
+
+
+def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_install_replaces_the_core_and_says_so(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "hermes_core.gateway"):
+        report = gateway.install()
+    delegations = host.delegations
+    assert host.registry.dispatch_async_delegation is delegations.dispatch_async_delegation
+    assert host.registry.active_count is delegations.active_count
+    assert host.registry.list_async_delegations is delegations.list_async_delegations
+    assert host.registry.interrupt_all is delegations.interrupt_all
+    assert host.queue is delegations.completion_queue
+    assert report.version == "0.17.0"
+    assert "tools.async_delegation.dispatch_async_delegation" in report.replaced
+    assert "tools.process_registry.process_registry.completion_queue" in report.replaced
+    assert report.moved_events == 0
+    assert "replaced: tools.async_delegation.active_count" in str(report)
+    assert any("replaces" in record.getMessage() for record in caplog.records)
+
+
+def test_uninstall_restores_everything(host: Host) -> None:
+    before = everything(host)
+    for _ in range(3):
+        gateway.install()
+        assert everything(host) != before
+        gateway.uninstall()
+        assert everything(host) == before
+        assert host.registry._records is before["_records"]
+    assert "_put" not in vars(host.queue)
+
+
+def test_install_is_idempotent(host: Host) -> None:
+    host.queue.put({"type": "completion", "session_id": "1"})
+    first = gateway.install()
+    after_first = everything(host)
+    assert gateway.install() == first
+    assert everything(host) == after_first
+    assert first.moved_events == 1
+
+
+def test_uninstall_without_install_does_nothing(host: Host) -> None:
+    before = everything(host)
+    report = gateway.uninstall()
+    assert report.replaced == []
+    assert everything(host) == before
+
+
+def test_status_before_during_and_after(host: Host) -> None:
+    assert gateway.status().installed is False
+    assert gateway.status().version == "0.17.0"
+    gateway.install()
+    status = gateway.status()
+    assert status.installed is True
+    assert "tools.async_delegation.active_count" in status.replaced
+    assert str(status).startswith("installed\nhermes-agent 0.17.0")
+    gateway.uninstall()
+    assert gateway.status().installed is False
+    assert gateway.status().replaced == []
+
+
+def test_a_wrapper_put_around_ours_stays(host: Host) -> None:
+    original = host.registry.active_count
+    gateway.install()
+    ours = host.registry.active_count
+
+    def wrapper() -> int:
+        return int(ours())
+
+    host.registry.active_count = wrapper
+    report = gateway.uninstall()
+    try:
+        assert host.registry.active_count is wrapper
+        assert any("active_count" in line for line in report.left_alone)
+    finally:
+        host.registry.active_count = original
+
+
+# -- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dispatch_async_delegation", "interrupt_all"])
+def test_a_function_replaced_by_another_plugin_is_refused(
+    host: Host, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def other(*args: Any, **kwargs: Any) -> None: ...
+
+    monkeypatch.setattr(host.registry, name, other)
+    before = everything(host)
+    with pytest.raises(gateway.IncompatibleGateway, match=name) as refusal:
+        gateway.install()
+    assert len(refusal.value.differences) == 1
+    assert "replaced by" in refusal.value.differences[0]
+    assert everything(host) == before
+
+
+def test_a_foreign_queue_is_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    import queue
+
+    monkeypatch.setattr(host.processes.process_registry, "completion_queue", queue.LifoQueue())
+    with pytest.raises(gateway.IncompatibleGateway, match="LifoQueue"):
+        gateway.install()
+    bounded: queue.Queue[Any] = queue.Queue(5)
+    monkeypatch.setattr(host.processes.process_registry, "completion_queue", bounded)
+    with pytest.raises(gateway.IncompatibleGateway, match="bounded to 5"):
+        gateway.install()
+
+
+def test_an_unknown_version_is_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fingerprint, "version", lambda: "0.16.0")
+    before = everything(host)
+    with pytest.raises(gateway.IncompatibleGateway, match=r"version 0\.16\.0"):
+        gateway.install()
+    assert everything(host) == before
+
+
+def test_a_changed_front_end_is_refused_before_anything_is_touched(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = tuple(
+        part._replace(digest="0") if part.module == _known.TUI else part for part in KNOWN["0.17.0"]
+    )
+    monkeypatch.setitem(KNOWN, "0.17.0", changed)
+    before = everything(host)
+    with pytest.raises(gateway.IncompatibleGateway, match="_notification_poller_loop"):
+        gateway.install()
+    assert everything(host) == before
+
+
+def test_no_gateway_is_refused(tmp_path: Path) -> None:
+    """The interpreter finds hermes_core and nothing else."""
+    import hermes_core
+
+    code = """
+        import sys
+        sys.path[:] = [p for p in sys.path if "site-packages" not in p]
+        sys.path[:0] = sys.argv[1:]
+        from hermes_core import gateway
+        try:
+            gateway.install()
+        except gateway.IncompatibleGateway as refusal:
+            print(refusal.differences)
+    """
+    link = tmp_path / "hermes_core"
+    link.symlink_to(Path(hermes_core.__file__).parent)
+    done = run_python(code, str(tmp_path))
+    assert "hermes-agent is not installed" in done.stdout, done.stderr
+
+
+def tree(root: Path, version: str, changed: dict[str, tuple[str, str]]) -> Path:
+    """Make a gateway of links to the installed one, with some files changed."""
+    site = Path(importlib.import_module("tools").__file__ or "").parents[1]
+    for package in ("tools", "gateway", "tui_gateway"):
+        (root / package).mkdir()
+        for file in (site / package).iterdir():
+            (root / package / file.name).symlink_to(file)
+    for name, (old, new) in changed.items():
+        text = (root / name).read_text(encoding="utf-8")
+        assert old in text
+        (root / name).unlink()
+        (root / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    info = root / f"hermes_agent-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: hermes-agent\nVersion: {version}\n", encoding="utf-8"
+    )
+    return root
+
+
+REFUSED = """
+    import sys
+    from hermes_core import gateway
+    try:
+        gateway.install()
+    except gateway.IncompatibleGateway as refusal:
+        print("\\n".join(refusal.differences))
+        assert not [name for name in sys.modules if name.split(".")[0] in ("tools", "gateway")]
+"""
+
+
+def test_every_difference_on_disk_is_named_and_nothing_is_imported(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        "0.17.0",
+        {
+            "tools/async_delegation.py": ("running >= max_async_children", "running > 99"),
+            "gateway/run.py": ("def _drain_gateway_watch_events(", "def _drain_all("),
+        },
+    )
+    done = run_python(REFUSED, PYTHONPATH=os.pathsep.join([str(root), *sys.path]))
+    assert done.stdout.splitlines() == [
+        "tools.async_delegation.dispatch_async_delegation: its source differs from the known one",
+        "gateway.run._drain_gateway_watch_events: not there any more",
+    ], done.stderr
+
+
+def test_a_later_version_with_the_same_core_is_refused_by_its_version(tmp_path: Path) -> None:
+    root = tree(tmp_path, "0.99.0", {})
+    done = run_python(REFUSED, PYTHONPATH=os.pathsep.join([str(root), *sys.path]))
+    assert done.stdout.splitlines() == ["version 0.99.0 (known: 0.17.0)"], done.stderr
+
+
+@pytest.mark.parametrize("version", ["0.18.2", "0.19.0"])
+def test_real_later_versions_are_refused(version: str) -> None:
+    """Needs unpacked releases: HERMES_AGENT_TREES=/dir, with one folder per version."""
+    trees = os.environ.get("HERMES_AGENT_TREES")
+    if not trees or not (Path(trees) / version).is_dir():
+        pytest.skip(f"no unpacked hermes-agent {version}: set HERMES_AGENT_TREES")
+    root = Path(trees) / version
+    done = run_python(REFUSED, PYTHONPATH=os.pathsep.join([str(root), *sys.path]))
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"version {version} (known: 0.17.0)", done.stderr
+    assert any("dispatch_async_delegation: its source differs" in line for line in lines)
+
+
+def test_line_ends_do_not_count() -> None:
+    assert _fingerprint.digest("a\r\n b\r\n") == _fingerprint.digest("a\n b")
+    assert _fingerprint.digest("a\n b") != _fingerprint.digest("a\n  b")
+
+
+@pytest.mark.parametrize("part", KNOWN["0.17.0"], ids=str)
+def test_every_known_part_is_in_the_installed_gateway(part: Part) -> None:
+    assert _fingerprint.in_files([part]) == []
+
+
+# -- front ends ---------------------------------------------------------------------------------
+
+
+FRONT_END = """
+    import logging, sys, threading
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    from hermes_core import gateway
+"""
+
+
+def test_a_front_end_is_served_when_it_is_imported_later() -> None:
+    code = (
+        FRONT_END
+        + """
+    report = gateway.install()
+    assert "gateway.run" not in sys.modules and "tui_gateway.server" not in sys.modules
+    assert report.pending == ["gateway.run"], report
+    import gateway.run as run
+    assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway._replacements"
+    assert "exec_module" not in vars(run.__loader__)
+    status = gateway_status = __import__("hermes_core.gateway").gateway.status()
+    assert status.pending == [] and status.left_alone == []
+    assert "gateway.run._drain_gateway_watch_events" in status.replaced
+    from hermes_core import gateway as adapter
+    adapter.uninstall()
+    assert run._drain_gateway_watch_events.__module__ == "gateway.run"
+    adapter.install()
+    assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway._replacements"
+    print("fine")
+    """
+    )
+    done = run_python(code)
+    assert "fine" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_front_end_changed_in_memory_is_left_alone() -> None:
+    code = (
+        FRONT_END
+        + """
+    import gateway.run as run
+    from hermes_core import gateway as adapter
+    def other(completion_queue): return []
+    run._drain_gateway_watch_events = other
+    report = adapter.install()
+    assert run._drain_gateway_watch_events is other
+    assert report.pending == []
+    assert report.left_alone[0].startswith("gateway.run._drain_gateway_watch_events: replaced by")
+    """
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "leaves gateway.run._drain_gateway_watch_events alone" in done.stdout
+
+
+def test_a_front_end_that_is_being_imported_is_served_at_its_end(tmp_path: Path) -> None:
+    """install() runs inside the import of gateway.run, before the function exists."""
+    code = (
+        FRONT_END
+        + """
+    import importlib.abc
+    class InTheMiddle(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path, target=None):
+            if name == "gateway.authz_mixin":
+                self.report = adapter.install()
+            return None
+    from hermes_core import gateway as adapter
+    import gateway
+    finder = InTheMiddle()
+    sys.meta_path.insert(0, finder)
+    import gateway.run as run
+    assert finder.report.pending == ["gateway.run"], finder.report
+    assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway._replacements"
+    import importlib.machinery
+    assert type(run.__spec__) is importlib.machinery.ModuleSpec
+    assert adapter.status().pending == []
+    """
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_front_end_run_as_main_is_served(tmp_path: Path) -> None:
+    """`python -m gateway.run` is `__main__`, not `gateway.run`; both get the drain."""
+    code = (
+        FRONT_END
+        + """
+    import runpy
+    def stop(*args, **kwargs):
+        from hermes_core import gateway as adapter
+        report = adapter.install()
+        main = sys.modules["__main__"]
+        assert main.__spec__.name == "gateway.run"
+        module = main._drain_gateway_watch_events.__module__
+        assert module == "hermes_core.gateway._replacements", module
+        assert report.pending == []
+        import gateway.run as run
+        assert run._drain_gateway_watch_events.__module__ == module
+        assert len([n for n in adapter.status().replaced if n.startswith("gateway.run")]) == 2
+        adapter.uninstall()
+        assert main._drain_gateway_watch_events.__module__ == "__main__"
+        assert run._drain_gateway_watch_events.__module__ == "gateway.run"
+        print("fine")
+        raise SystemExit(0)
+    import asyncio
+    asyncio.run = stop
+    sys.argv = ["gateway"]
+    runpy.run_module("gateway.run", run_name="__main__", alter_sys=True)
+    """
+    )
+    done = run_python(code)
+    assert "fine" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_adapter_imports_no_front_end_and_the_package_no_adapter() -> None:
+    done = run_python(
+        """
+        import sys
+        import hermes_core
+        heavy = {"asyncio", "importlib.metadata", "dataclasses", "logging", "hermes_core.gateway"}
+        print(sorted(heavy & set(sys.modules)))
+        from hermes_core import gateway
+        gateway.install()
+        fronts = {"cli", "gateway.run", "tui_gateway.server", "gateway.platforms.base"}
+        print(sorted(fronts & set(sys.modules)))
+        """
+    )
+    assert done.stdout.split("\n")[:2] == ["[]", "[]"], done.stdout + done.stderr
+
+
+def test_many_threads_install_and_uninstall(host: Host) -> None:
+    before = everything(host)
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(10):
+                gateway.install()
+                gateway.status()
+                gateway.uninstall()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT * 6)
+    assert failures == []
+    gateway.uninstall()
+    assert everything(host) == before
+
+
+def test_the_plugin_installs_and_a_refusal_is_a_warning(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from hermes_core import plugin
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_fingerprint, "version", lambda: "0.16.0")
+        plugin.register(object())
+    assert gateway.status().installed is False
+    (warning,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert "version 0.16.0" in warning.getMessage()
+    plugin.register(object())
+    plugin.register(object())
+    assert gateway.status().installed is True
+
+
+def test_a_failed_install_is_rolled_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hermes_core.gateway import _replacements
+
+    def broken(*args: Any) -> None:
+        raise OSError("no")
+
+    before = everything(host)
+    events = [{"type": "completion", "n": n} for n in range(3)]
+    for event in events:
+        host.queue.put(event)
+    monkeypatch.setattr(_replacements, "drain_for", broken)
+    with pytest.raises(OSError, match="no"):
+        gateway.install()
+    assert everything(host) == before
+    assert list(host.queue.queue) == events
