@@ -63,17 +63,10 @@ impl Selector {
 /// Where the queue files an event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Route<'a> {
-    /// The session key; empty or absent for an event that is nobody's.
+    /// The session key; empty for an event that is nobody's, absent for a value that is no event.
     pub session_key: Option<&'a str>,
     /// The kind; absent for a value that is not an event.
     pub kind: Option<&'a str>,
     /// The delegation that the event ends, for the registry to see it leave.
     pub delegation_id: Option<&'a str>,
-}
-
-impl Route<'_> {
-    /// The session key, unless it is empty.
-    pub fn owner(&self) -> Option<&str> {
-        self.session_key.filter(|key| !key.is_empty())
-    }
 }

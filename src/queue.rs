@@ -16,7 +16,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use self::fifo::{Filter, RoutedFifo, Taken};
+use self::fifo::{End, Filter, RoutedFifo, Taken};
 use self::waiters::{Address, Ticket, Waiters};
 use crate::error::Error;
 use crate::event::Route;
@@ -38,7 +38,7 @@ type Observers = Vec<Weak<dyn DeliveryObserver>>;
 /// What a take is for; the default takes anything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted<'a> {
-    /// Only events of this session key.
+    /// Only events of this session key; the empty one takes only what is nobody's.
     pub session_key: Option<&'a str>,
     /// Only events of these kinds.
     pub types: Option<&'a [String]>,
@@ -143,17 +143,24 @@ impl<T> CompletionQueue<T> {
             let maxsize = state.maxsize.unsigned_abs();
             return Err((item, Error::Full { maxsize }));
         }
-        let observers = state.append(item, route);
+        let observers = state.add(item, route, End::Back);
+        state.unfinished += 1;
         drop(state);
-        if let Some(id) = route.delegation_id {
-            notify(&observers, |observer| observer.returned(id));
-        }
+        returned(route, &observers);
         Ok(())
+    }
+
+    /// Undoes a take: the event is the first again, whatever the bound, also after a shutdown.
+    pub fn put_back(&self, item: T, route: Route<'_>) {
+        let observers = self.state.0.lock().add(item, route, End::Front);
+        returned(route, &observers);
     }
 
     /// Appends an event whatever the bound, also after a shutdown: an end must be told.
     pub fn publish(&self, item: T, route: Route<'_>) {
-        self.state.0.lock().append(item, route);
+        let mut state = self.state.0.lock();
+        state.add(item, route, End::Back);
+        state.unfinished += 1;
     }
 
     /// Removes the first event wanted, if one waits.
@@ -281,9 +288,8 @@ impl<T> State<T> {
         usize::try_from(self.maxsize).is_ok_and(|max| max > 0 && self.events.len() >= max)
     }
 
-    fn append(&mut self, item: T, route: Route<'_>) -> Observers {
-        let address = self.events.push(item, route);
-        self.unfinished += 1;
+    fn add(&mut self, item: T, route: Route<'_>, end: End) -> Observers {
+        let address = self.events.push(item, route, end);
         self.wake_taker(address);
         match route.delegation_id {
             Some(_) => self.observers.clone(),
@@ -346,6 +352,12 @@ impl<T> State<T> {
 fn notify(observers: &[Weak<dyn DeliveryObserver>], tell: impl Fn(&dyn DeliveryObserver)) {
     for observer in observers.iter().filter_map(Weak::upgrade) {
         tell(&*observer);
+    }
+}
+
+fn returned(route: Route<'_>, observers: &[Weak<dyn DeliveryObserver>]) {
+    if let Some(id) = route.delegation_id {
+        notify(observers, |observer| observer.returned(id));
     }
 }
 

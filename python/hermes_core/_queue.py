@@ -22,7 +22,8 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
     A put of a dict reads its ``"type"`` (absent: ``"completion"``) and ``"session_key"``; ``get``
     and ``get_nowait`` take by them: ``get(types={"async_delegation"}, session_key=key)`` removes
     the first such event in O(1) and moves no other. An event without a session key is taken by
-    unfiltered consumers only.
+    unfiltered consumers only, and by ``get(unaddressed=True)``, which takes nothing else.
+    ``put_back(event)`` undoes a ``get``: the event is the first again.
 
     After ``os.fork`` the child's queue is empty and works: an inherited event would be delivered
     twice. Here it departs from ``queue.Queue``, on purpose.

@@ -113,7 +113,7 @@ pub(super) fn with_route<'py, R>(
     }
     use_route(Route {
         kind: kind.as_deref(),
-        session_key: text(owned.session_key.as_ref()).as_deref(),
+        session_key: Some(text(owned.session_key.as_ref()).as_deref().unwrap_or_default()),
         delegation_id: text(owned.delegation_id.as_ref()).as_deref(),
     })
 }
@@ -185,7 +185,14 @@ impl PyCompletionQueue {
         })
     }
 
-    #[pyo3(signature = (block = None, timeout = None, *, types = None, session_key = None))]
+    /// Undoes a get: the item is the first again.
+    fn put_back(&self, item: Bound<'_, PyAny>) {
+        with_route(&item, |route| self.core.put_back(item.clone().unbind(), route));
+    }
+
+    #[pyo3(signature = (
+        block = None, timeout = None, *, types = None, session_key = None, unaddressed = false
+    ))]
     fn get(
         &self,
         py: Python<'_>,
@@ -193,10 +200,11 @@ impl PyCompletionQueue {
         timeout: Option<&Bound<'_, PyAny>>,
         types: Option<&Bound<'_, PyAny>>,
         session_key: Option<Bound<'_, PyString>>,
+        unaddressed: bool,
     ) -> PyResult<Py<PyAny>> {
         let kinds = types.map(kinds).transpose()?;
         let session_key = session_key.as_ref().map(key_text);
-        let wanted = wanted(kinds.as_deref(), session_key.as_deref())?;
+        let wanted = wanted(kinds.as_deref(), session_key.as_deref(), unaddressed)?;
         let deadline = match wait::flag(block)? {
             true => Some(wait::deadline(timeout)?),
             false => None,
@@ -207,16 +215,18 @@ impl PyCompletionQueue {
         }
     }
 
-    #[pyo3(signature = (*, types = None, session_key = None))]
+    #[pyo3(signature = (*, types = None, session_key = None, unaddressed = false))]
     fn get_nowait(
         &self,
         py: Python<'_>,
         types: Option<&Bound<'_, PyAny>>,
         session_key: Option<Bound<'_, PyString>>,
+        unaddressed: bool,
     ) -> PyResult<Py<PyAny>> {
         let kinds = types.map(kinds).transpose()?;
         let session_key = session_key.as_ref().map(key_text);
-        let taken = self.core.try_take(wanted(kinds.as_deref(), session_key.as_deref())?);
+        let taken =
+            self.core.try_take(wanted(kinds.as_deref(), session_key.as_deref(), unaddressed)?);
         taken.map_err(|error| raise(py, &error))
     }
 
@@ -277,13 +287,21 @@ impl PyCompletionQueue {
     }
 }
 
-fn wanted<'a>(types: Option<&'a [String]>, session_key: Option<&'a str>) -> PyResult<Wanted<'a>> {
-    if session_key == Some("") {
-        return Err(PyValueError::new_err(
+fn wanted<'a>(
+    types: Option<&'a [String]>,
+    session_key: Option<&'a str>,
+    unaddressed: bool,
+) -> PyResult<Wanted<'a>> {
+    match (session_key, unaddressed) {
+        (Some(""), _) => Err(PyValueError::new_err(
             "session_key is empty, and an empty key is nobody's; leave it out to take any event",
-        ));
+        )),
+        (Some(_), true) => Err(PyValueError::new_err(
+            "an event with a session_key is not unaddressed; give one of the two",
+        )),
+        (None, true) => Ok(Wanted { session_key: Some(""), types }),
+        (session_key, false) => Ok(Wanted { session_key, types }),
     }
-    Ok(Wanted { session_key, types })
 }
 
 impl PyCompletionQueue {

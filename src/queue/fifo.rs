@@ -39,7 +39,7 @@ struct Slot<T> {
     owner: Option<NameId>,
     kind: Option<NameId>,
     delegation_id: Option<Box<str>>,
-    seq: u64,
+    seq: i64,
     prev: [u32; 4],
     next: [u32; 4],
 }
@@ -70,7 +70,18 @@ pub(super) struct RoutedFifo<T> {
     all: Lane,
     pairs: HashMap<(NameId, NameId), Lane, foldhash::fast::RandomState>,
     len: usize,
-    next_seq: u64,
+    // Events put back come before all others: their numbers go down from zero.
+    first_seq: i64,
+    next_seq: i64,
+}
+
+/// At which end of its lanes an event is placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Before all others.
+    Front,
+    /// After all others.
+    Back,
 }
 
 impl<T> Default for RoutedFifo<T> {
@@ -83,6 +94,7 @@ impl<T> Default for RoutedFifo<T> {
             all: Lane::default(),
             pairs: HashMap::default(),
             len: 0,
+            first_seq: 0,
             next_seq: 0,
         }
     }
@@ -99,20 +111,34 @@ impl<T> RoutedFifo<T> {
         self.slots.iter().filter_map(|slot| slot.item.as_ref())
     }
 
-    /// Appends an event; returns the numbers of its owner and kind.
-    pub(super) fn push(&mut self, item: T, route: Route<'_>) -> (Option<NameId>, Option<NameId>) {
-        let owner = route.owner().map(|name| self.owners.acquire(name));
+    /// Adds an event; returns the numbers of its owner and kind.
+    pub(super) fn push(
+        &mut self,
+        item: T,
+        route: Route<'_>,
+        end: End,
+    ) -> (Option<NameId>, Option<NameId>) {
+        let seq = match end {
+            End::Front => {
+                self.first_seq -= 1;
+                self.first_seq
+            }
+            End::Back => {
+                self.next_seq += 1;
+                self.next_seq
+            }
+        };
+        let owner = route.session_key.map(|name| self.owners.acquire(name));
         let kind = route.kind.map(|name| self.kinds.acquire(name));
         let slot = Slot {
             item: Some(item),
             owner,
             kind,
             delegation_id: route.delegation_id.map(Into::into),
-            seq: self.next_seq,
+            seq,
             prev: [NIL; 4],
             next: [NIL; 4],
         };
-        self.next_seq += 1;
         let index = match self.free {
             NIL => {
                 self.slots.push(slot);
@@ -126,16 +152,16 @@ impl<T> RoutedFifo<T> {
             }
         };
         self.len += 1;
-        append(&mut self.slots, &mut self.all, Link::All, index);
+        link(&mut self.slots, &mut self.all, Link::All, index, end);
         if let Some(owner) = owner {
-            append(&mut self.slots, self.owners.lane_mut(owner), Link::Owner, index);
+            link(&mut self.slots, self.owners.lane_mut(owner), Link::Owner, index, end);
         }
         if let Some(kind) = kind {
-            append(&mut self.slots, self.kinds.lane_mut(kind), Link::Kind, index);
+            link(&mut self.slots, self.kinds.lane_mut(kind), Link::Kind, index, end);
         }
         if let (Some(owner), Some(kind)) = (owner, kind) {
             let lane = self.pairs.entry((owner, kind)).or_default();
-            append(&mut self.slots, lane, Link::Pair, index);
+            link(&mut self.slots, lane, Link::Pair, index, end);
         }
         (owner, kind)
     }
@@ -210,14 +236,26 @@ impl<T> RoutedFifo<T> {
 /// How many slots an empty queue keeps.
 const SLOTS_KEPT: usize = 1024;
 
-fn append<T>(slots: &mut [Slot<T>], lane: &mut Lane, link: Link, index: u32) {
+fn link<T>(slots: &mut [Slot<T>], lane: &mut Lane, link: Link, index: u32, end: End) {
     let link = link as usize;
-    slots[index as usize].prev[link] = lane.tail;
-    match lane.tail {
-        NIL => lane.head = index,
-        tail => slots[tail as usize].next[link] = index,
+    match end {
+        End::Front => {
+            slots[index as usize].next[link] = lane.head;
+            match lane.head {
+                NIL => lane.tail = index,
+                head => slots[head as usize].prev[link] = index,
+            }
+            lane.head = index;
+        }
+        End::Back => {
+            slots[index as usize].prev[link] = lane.tail;
+            match lane.tail {
+                NIL => lane.head = index,
+                tail => slots[tail as usize].next[link] = index,
+            }
+            lane.tail = index;
+        }
     }
-    lane.tail = index;
 }
 
 fn unlink<T>(slots: &mut [Slot<T>], lane: &mut Lane, link: Link, index: u32) {

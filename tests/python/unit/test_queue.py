@@ -74,7 +74,12 @@ def test_an_unaddressed_event_is_taken_by_unfiltered_consumers_only(key: Any) ->
             box.get_nowait(session_key=mine)
     with pytest.raises(ValueError, match="empty"):
         box.get_nowait(session_key="")
-    assert box.get_nowait()["session_key"] == key
+    with pytest.raises(ValueError, match="unaddressed"):
+        box.get_nowait(session_key="a", unaddressed=True)
+    box.put(event("async_delegation", "a"))
+    assert box.get_nowait(unaddressed=True)["session_key"] == key
+    with pytest.raises(queue.Empty):
+        box.get_nowait(unaddressed=True, types={"async_delegation"})
 
 
 def test_a_wait_for_one_owner_is_not_ended_by_anothers_event() -> None:
@@ -344,3 +349,32 @@ def test_a_put_back_event_goes_to_the_end_as_in_queue_queue() -> None:
         box.put(n)
     box.put(box.get())
     assert [box.get() for _ in range(3)] == [1, 2, 0]
+
+
+def test_put_back_undoes_a_get() -> None:
+    """Design, rule 3: an event that a drain puts back is pending again, in its place."""
+    box: hc.CompletionQueue[Event] = hc.CompletionQueue(maxsize=4)
+    events = [event("x", "ab"[n % 2], n=n) for n in range(4)]
+    for one in events:
+        box.put(one)
+    first, second = box.get(session_key="a"), box.get(session_key="a")
+    box.put_back(second)
+    box.put_back(first)
+    assert box.unfinished_tasks == 4
+    assert box.full()
+    assert box.get(types={"x"}, session_key="a") is first
+    assert box.get_nowait() is second
+    assert [box.get()["n"] for _ in range(2)] == [1, 3]
+    box.shutdown()
+    box.put_back(first)
+    assert box.get() is first
+
+
+def test_put_back_wakes_the_next_consumer() -> None:
+    box: hc.CompletionQueue[Event] = hc.CompletionQueue()
+    got: hc.CompletionQueue[Event] = hc.CompletionQueue()
+    thread = run(lambda: got.put(box.get(session_key="a")))
+    mine = event("x", "a")
+    box.put_back(mine)
+    assert got.get(timeout=30) is mine
+    thread.join(30)
