@@ -5,22 +5,33 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import hermes_core
 from hermes_core import async_delegation
-from hermes_core.gateway import _counters, _fingerprint, _hooks, _known, _queue_swap, _replacements
+from hermes_core.gateway import (
+    _counters,
+    _fingerprint,
+    _hooks,
+    _known,
+    _poller,
+    _queue_swap,
+    _replacements,
+)
 from hermes_core.gateway._records import RecordShare
 from hermes_core.gateway._report import IncompatibleGateway, InstallReport, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
 
 logger = logging.getLogger("hermes_core.gateway")
 
-FRONT_ENDS = {_known.MESSAGING: "_drain_gateway_watch_events"}
-"""Front-end modules, with the one function in each that the core stands in for."""
+FRONT_ENDS: dict[str, tuple[str, Callable[[Any], Callable[..., Any]]]] = {
+    _known.MESSAGING: ("_drain_gateway_watch_events", _replacements.watch_drain_for),
+    _known.TUI: ("_notification_poller_loop", _poller.poller_for),
+}
+"""Front-end modules, with the one function in each that the core stands in for, and by what."""
 
 QUEUE = f"{_known.PROCESSES}.process_registry.completion_queue"
 
@@ -149,7 +160,7 @@ class Installation:
         labels = [QUEUE, *(swap.label for swap in self._swaps)]
         pending = [
             name
-            for name, function in FRONT_ENDS.items()
+            for name, (function, _) in FRONT_ENDS.items()
             if not any(swap.name == function for swap in self._swaps)
             and f"{name}.{function}" not in self._left_alone
         ]
@@ -179,7 +190,7 @@ class Installation:
                 self._attend(name, module)
 
     def _attend(self, name: str, module: ModuleType) -> None:
-        function = FRONT_ENDS[name]
+        function, stand_in = FRONT_ENDS[name]
         label = f"{name}.{function}"
         if any(swap.owner is module for swap in self._swaps):
             return
@@ -191,9 +202,7 @@ class Installation:
             self._left_alone[label] = problem
             logger.warning("hermes_core leaves %s alone: %s", label, problem)
             return
-        original = vars(module)[function]
-        ours = _replacements.watch_drain_for(original)
-        self._replace(module, label, function, ours)
+        self._replace(module, label, function, stand_in(vars(module)[function]))
         self._left_alone.pop(label, None)
 
     def _front_end_came(self, module: ModuleType) -> None:

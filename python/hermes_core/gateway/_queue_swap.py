@@ -19,20 +19,40 @@ import queue
 from typing import Any
 
 from hermes_core import CompletionQueue
+from hermes_core.gateway import _poller
 from hermes_core.gateway._counters import count
 
 
 class GatewayQueue(CompletionQueue[Any]):
-    """The shared queue once it has served a gateway: it never keeps what no gateway would read.
+    """The shared queue once it has served a gateway.
 
-    The queue changes into this class in place, for its identity is what delegations hold.
+    It never keeps what no gateway would read, and a poller of the TUI takes from it what is for
+    its own session. The queue changes into this class in place, for its identity is what
+    delegations hold.
     """
 
     __slots__ = ()
 
+    def get(
+        self, block: bool | None = True, timeout: float | None = None, **wanted: Any
+    ) -> Any:
+        """Take an event; a poller of the TUI gets its own session's."""
+        poller = _poller.current()
+        if poller is None or wanted:
+            return CompletionQueue.get(self, block, timeout, **wanted)
+        return poller.take(self, timeout or 0.0)
+
+    def get_nowait(self, **wanted: Any) -> Any:
+        """Take an event without waiting; a poller of the TUI gets its own session's."""
+        return self.get(False, **wanted)
+
     def put(self, item: Any, block: bool | None = True, timeout: float | None = None) -> None:
         """Put an event; after an uninstall it goes on to the gateway's own queue."""
-        CompletionQueue.put(self, item, block, timeout)
+        poller = _poller.current()
+        if poller is not None and poller.puts_back(item):
+            CompletionQueue.put_back(self, item)
+        else:
+            CompletionQueue.put(self, item, block, timeout)
         sweep()
 
     def put_nowait(self, item: Any) -> None:

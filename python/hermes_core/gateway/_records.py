@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from hermes_core import async_delegation
+from hermes_core import _interrupt, async_delegation
 from hermes_core.gateway._queue_swap import sweep
 
 Record = dict[str, Any]
@@ -90,18 +90,10 @@ class RecordShare:
 
     def interrupt(self, reason: str) -> int:
         """Signal every delegation that the gateway's own registry runs; return how many."""
-        signalled = 0
-        for record in self._running():
-            interrupt_fn = record.get("interrupt_fn")
-            if not callable(interrupt_fn):
-                continue
-            try:
-                interrupt_fn()
-            except Exception as error:
-                identity = record.get("delegation_id")
-                logger.warning("%s could not be interrupted (%s): %r", identity, reason, error)
-            else:
-                signalled += 1
+        interrupt_fns = [record.get("interrupt_fn") for record in self._running()]
+        signalled = _interrupt.call_all(interrupt_fns)
+        if signalled:
+            logger.info("told %d of the gateway's own delegations to stop (%s)", signalled, reason)
         return signalled
 
     # ---------------------------------------------------------------------------------------
