@@ -1,4 +1,9 @@
-"""Keep the private environment of `scripts/run` up to date; does nothing when it is."""
+"""Keep a private environment up to date: the pinned tools, and this checkout's wheel.
+
+    python scripts/env.py .venv-test requirements/test.txt
+
+Does nothing when it is up to date. The wheel is built once for all environments.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +17,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-VENV = ROOT / ".venv-run"
-PYTHON = VENV / "bin" / "python"
-WHEELS = ROOT / ".run" / "wheel"
-LOG = ROOT / ".run" / "setup.log"
-REQUIREMENTS = ROOT / "requirements" / "run.txt"
+WORK = ROOT / ".run"
+WHEELS = WORK / "wheel"
+LOG = WORK / "setup.log"
 BUILD = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "LICENSE")
 SOURCES = ("src", "python")
 PROGRESS_SECONDS = 5.0
@@ -24,68 +27,82 @@ PROGRESS_SECONDS = 5.0
 
 def main() -> int:
     """Bring the environment up to date, part by part."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--without-wheel", action="store_true", help="install the gateway alone")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("venv", type=Path, help="the environment's folder")
+    parser.add_argument("requirements", type=Path, help="what is installed beside the wheel")
+    parser.add_argument("--without-wheel", action="store_true", help="leave our wheel out")
     options = parser.parse_args()
     LOG.parent.mkdir(exist_ok=True)
     try:
-        _environment()
-        _gateway()
+        venv = ROOT / options.venv
+        _environment(venv)
+        _requirements(venv, ROOT / options.requirements)
         if not options.without_wheel:
-            _wheel()
+            _install_wheel(venv, _wheel(venv))
     except subprocess.CalledProcessError:
-        print(f"run: that failed; the whole output is in {LOG.relative_to(ROOT)}", file=sys.stderr)
+        print(f"setup failed; the whole output is in {LOG.relative_to(ROOT)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nrun: interrupted", file=sys.stderr)
+        print("\nsetup interrupted", file=sys.stderr)
         return 130
     return 0
 
 
-def _environment() -> None:
+def _environment(venv: Path) -> None:
     """Create the environment, or create it anew when its Python is gone."""
-    if PYTHON.exists() and subprocess.run([PYTHON, "-c", ""], check=False).returncode == 0:
+    python = venv / "bin" / "python"
+    if python.exists() and subprocess.run([python, "-c", ""], check=False).returncode == 0:
         return
-    shutil.rmtree(VENV, ignore_errors=True)
-    _step("creating .venv-run", [sys.executable, "-m", "venv", str(VENV)])
+    shutil.rmtree(venv, ignore_errors=True)
+    _step(f"creating {venv.name}", [sys.executable, "-m", "venv", str(venv)])
 
 
-def _gateway() -> None:
-    """Install the gateway, pinned."""
-    stamp = VENV / "gateway.stamp"
-    wanted = _digest([REQUIREMENTS])
+def _requirements(venv: Path, requirements: Path) -> None:
+    """Install the pinned packages."""
+    stamp = venv / "requirements.stamp"
+    wanted = sys.version + _digest([requirements])
     if _read(stamp) == wanted:
         return
-    name = REQUIREMENTS.read_text(encoding="utf-8").split()[-1]
-    _step(f"installing {name}", [*_pip("install"), "-r", str(REQUIREMENTS)])
+    command = [*_pip(venv, "install"), "-r", str(requirements)]
+    _step(f"installing {requirements.relative_to(ROOT)}", command)
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def _wheel() -> None:
-    """Build and install this checkout's wheel when anything that goes into it has changed."""
-    stamp = VENV / "wheel.stamp"
+def _wheel(venv: Path) -> Path:
+    """Build this checkout's wheel when anything that goes into it has changed."""
     files = [path for name in BUILD if (path := ROOT / name).exists()]
     for name in SOURCES:
         files += sorted(p for p in (ROOT / name).rglob("*") if p.is_file() and _is_source(p))
     wanted = _digest(files)
-    if _read(stamp) == wanted:
-        return
+    built = list(WHEELS.glob("*.whl"))
+    if len(built) == 1 and _read(WHEELS / "wheel.stamp") == wanted:
+        return built[0]
     for tool in ("cargo", "cc"):
         if shutil.which(tool) is None:
-            print(f"run: {tool} is needed to build the wheel, and is not there", file=sys.stderr)
+            print(f"{tool} is needed to build the wheel, and is not there", file=sys.stderr)
             raise subprocess.CalledProcessError(1, tool)
     shutil.rmtree(WHEELS, ignore_errors=True)
-    build = [*_pip("wheel"), "--verbose", "--no-deps", "--wheel-dir", str(WHEELS), str(ROOT)]
+    build = [*_pip(venv, "wheel"), "--verbose", "--no-deps", "--wheel-dir", str(WHEELS), str(ROOT)]
     _step("building the wheel", build)
     (wheel,) = WHEELS.glob("*.whl")
+    (WHEELS / "wheel.stamp").write_text(wanted, encoding="utf-8")
+    return wheel
+
+
+def _install_wheel(venv: Path, wheel: Path) -> None:
+    stamp = venv / "wheel.stamp"
+    wanted = _read(WHEELS / "wheel.stamp")
+    if _read(stamp) == wanted:
+        return
     # The version does not change between two builds of a checkout, so pip must be told.
-    install = [*_pip("install"), "--no-deps", "--force-reinstall", str(wheel)]
+    install = [*_pip(venv, "install"), "--no-deps", "--force-reinstall", str(wheel)]
     _step("installing the wheel", install)
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def _pip(command: str) -> list[str]:
-    return [str(PYTHON), "-m", "pip", "--disable-pip-version-check", command, "--progress-bar=off"]
+def _pip(venv: Path, command: str) -> list[str]:
+    python = str(venv / "bin" / "python")
+    return [python, "-m", "pip", "--disable-pip-version-check", command, "--progress-bar=off"]
 
 
 def _is_source(path: Path) -> bool:
@@ -93,7 +110,7 @@ def _is_source(path: Path) -> bool:
 
 
 def _digest(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256(sys.version.encode())
+    digest = hashlib.sha256()
     for path in files:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
