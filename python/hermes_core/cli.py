@@ -88,7 +88,12 @@ def _status(file: Path, as_json: bool) -> int:
     from hermes_core.gateway import _config, _fingerprint
     from hermes_core.gateway._install import own_version
 
-    enabled = _config.is_enabled(file)
+    enabled: bool | None = None
+    problem = ""
+    try:
+        enabled = _config.is_enabled(file)
+    except _config.ConfigError as error:
+        problem = str(error)
     found = _fingerprint.version()
     differences = _fingerprint.differences()
     facts: dict[str, Any] = {
@@ -99,6 +104,8 @@ def _status(file: Path, as_json: bool) -> int:
         "config": str(file),
         "enabled": enabled,
     }
+    if problem:
+        facts["error"] = problem
     if as_json:
         _print(json.dumps(facts))
     else:
@@ -108,7 +115,9 @@ def _status(file: Path, as_json: bool) -> int:
         for line in differences:
             _print(f"              - {line}")
         _print(f"config        {file}")
-        _print(f"enabled       {'yes' if enabled else 'no'}")
+        _print(f"enabled       {'unknown' if problem else 'yes' if enabled else 'no'}")
+        if problem:
+            print(f"hermes-core: {problem}", file=sys.stderr)
     return DONE if enabled and not differences else NOT_IN_USE
 
 

@@ -227,7 +227,7 @@ class Installation:
         reset = _replacements.reset_for(
             registry._reset_for_tests, async_delegation._reset_for_tests
         )
-        functions = [
+        functions: list[tuple[str, Callable[..., Any]]] = [
             ("dispatch_async_delegation", async_delegation.dispatch_async_delegation),
             ("active_count", async_delegation.active_count),
             ("list_async_delegations", async_delegation.list_async_delegations),

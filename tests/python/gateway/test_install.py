@@ -443,6 +443,24 @@ def test_the_plugin_installs_and_a_refusal_is_a_warning(
     assert gateway.status().installed is True
 
 
+def test_the_tui_gets_its_log_line_once_there_is_a_log(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It loads plugins before it sets logging up; the line comes after the first turn."""
+    logger = logging.getLogger("hermes_core.gateway")
+    caplog.set_level(logging.INFO, logger.name)
+    code = compile("result = registry.drain_notifications()", "server", "exec")
+    turn = {"__name__": "tui_gateway.server", "registry": host.processes.process_registry}
+    with monkeypatch.context() as patch:
+        patch.setattr(logger, "hasHandlers", lambda: False)
+        gateway.install()
+        exec(code, turn)
+        assert caplog.records == []
+    exec(code, turn)
+    exec(code, turn)
+    assert len([r for r in caplog.records if "replaces" in r.getMessage()]) == 1
+
+
 def test_a_failed_install_is_rolled_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     from hermes_core.gateway import _replacements
 
