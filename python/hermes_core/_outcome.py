@@ -104,9 +104,7 @@ def _single_event(job: Job, result: dict[str, Any]) -> dict[str, Any]:
         "summary": get(result, "summary"),
         "error": get(result, "error"),
         "api_calls": get(result, "api_calls", 0),
-        "duration_seconds": get(
-            result, "duration_seconds", round(completed_at - dispatched_at, 2)
-        ),
+        "duration_seconds": get(result, "duration_seconds", round(completed_at - dispatched_at, 2)),
         "dispatched_at": dispatched_at,
         "completed_at": completed_at,
         "exit_reason": get(result, "exit_reason"),

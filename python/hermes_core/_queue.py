@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import types
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from . import _core
 
@@ -34,10 +33,8 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
 
     __slots__ = ()
 
-    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[assignment]
-
     # As in queue.Queue all arguments belong to __init__, so that a subclass may have its own.
-    def __new__(cls, *args: Any, **kwargs: Any) -> CompletionQueue[T]:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         return super().__new__(cls)
 
     def __init__(self, maxsize: int = 0) -> None:

@@ -158,7 +158,7 @@ class DelegationRegistry:
         the gateway's keys (0.19.0: ``list_async_delegations``), ``state`` (design: the closed
         enum) and ``delivery`` (``None``, ``"pending"``, ``"delivered"``).
         """
-        return [_shown(*row) for row in self._core.list()]
+        return [_shown(*row) for row in self._core.rows()]
 
     def get(self, delegation_id: str) -> dict[str, Any] | None:
         """One record as in ``list``, or ``None`` if it is not kept."""

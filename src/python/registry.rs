@@ -100,7 +100,7 @@ impl PyRegistry {
     }
 
     /// Every record kept, in the order of dispatch.
-    fn list(&self, py: Python<'_>) -> Vec<Row> {
+    fn rows(&self, py: Python<'_>) -> Vec<Row> {
         self.core.select(|record| Some(row(py, record)))
     }
 

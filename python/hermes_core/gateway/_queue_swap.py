@@ -33,9 +33,7 @@ class GatewayQueue(CompletionQueue[Any]):
 
     __slots__ = ()
 
-    def get(
-        self, block: bool | None = True, timeout: float | None = None, **wanted: Any
-    ) -> Any:
+    def get(self, block: bool | None = True, timeout: float | None = None, **wanted: Any) -> Any:
         """Take an event; a poller of the TUI gets its own session's."""
         poller = _poller.current()
         if poller is None or wanted:

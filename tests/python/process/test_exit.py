@@ -8,7 +8,7 @@ import pytest
 
 RunMany = Callable[..., None]
 
-#: Runners that sleep in Python, spin, and wait in the core; consumers blocked in every way there is.
+#: Runners that sleep, spin, and wait in the core; consumers blocked in every way there is.
 BUSY = """
 import atexit, random, sys, threading, time
 import hermes_core as hc

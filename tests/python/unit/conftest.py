@@ -38,7 +38,9 @@ def dispatch(core: Any) -> Callable[..., dict[str, Any]]:
             "model": "model-1",
             "session_key": "agent:main:telegram:dm:7",
         }
-        answer: dict[str, Any] = core.dispatch_async_delegation(**{**task, "runner": runner, **more})
+        answer: dict[str, Any] = core.dispatch_async_delegation(
+            **{**task, "runner": runner, **more}
+        )
         return answer
 
     return call

@@ -1,8 +1,8 @@
 """CPython's own queue tests, of the interpreter that runs, against ``CompletionQueue``.
 
-From ``Lib/test/test_queue.py``: the mixin that ``Queue`` passes (from 3.13 on with ``shutdown``) and
-the tests of ``SimpleQueue``: order, many threads, references, re-entrancy. Left out is what tests the
-hooks ``_put`` and ``_get``, which the queue does not have.
+From ``Lib/test/test_queue.py``: the mixin that ``Queue`` passes (from 3.13 on with ``shutdown``)
+and the tests of ``SimpleQueue``: order, many threads, references, re-entrancy. Left out is what
+tests the hooks ``_put`` and ``_get``, which the queue does not have.
 """
 
 from __future__ import annotations

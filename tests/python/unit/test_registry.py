@@ -20,7 +20,11 @@ def test_dispatch_and_result(registry: hc.DelegationRegistry) -> None:
     assert registry.queue.get(session_key="k")["summary"] == "4"
     record = registry.get(handle.id)
     assert record is not None
-    assert (record["goal"], record["state"], record["delivery"]) == ("Add", "completed", "delivered")
+    assert (record["goal"], record["state"], record["delivery"]) == (
+        "Add",
+        "completed",
+        "delivered",
+    )
     assert repr(handle) == f"<DelegationHandle {handle.id} completed>"
     assert registry.get("deleg_unknown") is None
 

@@ -1,0 +1,166 @@
+"""The TUI's own poller loop, taking what is its session's: results go home, and nobody spins."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import sys
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from adapter_support import Host, until
+
+KINDS = ("async_delegation", "completion", "watch_match", "something new")
+
+
+class Tui:
+    """Sessions of the real `tui_gateway.server`, whose turns only note what they were given."""
+
+    def __init__(self, server: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.server = server
+        self.turns: dict[str, list[str]] = {}
+        self.shown: list[tuple[str, str]] = []
+        self._changed = threading.Condition()
+        self._stops: list[threading.Event] = []
+        monkeypatch.setattr(server, "_run_prompt_submit", self._turn)
+        monkeypatch.setattr(server, "_emit", self._emit)
+        monkeypatch.setattr(server, "_sessions", {})
+
+    def open(self, key: str, busy: bool = False) -> dict[str, Any]:
+        session = {"session_key": key, "history_lock": threading.Lock(), "running": busy}
+        self.turns[key] = []
+        self.server._sessions[key] = session
+        self._stops.append(self.server._start_notification_poller(key, session))
+        return session
+
+    def close(self) -> None:
+        for session in self.server._sessions.values():
+            session["_finalized"] = True
+        for stop in self._stops:
+            stop.set()
+
+    def wait_for(self, count: int) -> None:
+        def enough() -> bool:
+            return sum(map(len, self.turns.values())) >= count
+
+        with self._changed:
+            assert self._changed.wait_for(enough, 30), self.turns
+
+    def _turn(self, rid: str, sid: str, session: dict[str, Any], text: str) -> None:
+        with self._changed:
+            self.turns[sid].append(text)
+            self._changed.notify_all()
+        with session["history_lock"]:
+            session["running"] = False
+
+    def _emit(self, event: str, sid: str, payload: dict[str, Any] | None = None) -> None:
+        if event == "status.update" and payload is not None:
+            self.shown.append((sid, payload["text"]))
+
+
+@pytest.fixture
+def tui(installed: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tui]:
+    # The TUI's server takes stdout for its protocol when it is imported.
+    stdout = sys.stdout
+    server = importlib.import_module("tui_gateway.server")
+    sys.stdout = stdout
+    tui = Tui(server, monkeypatch)
+    yield tui
+    tui.close()
+    until(
+        lambda: not any("notification_poller" in thread.name for thread in threading.enumerate()),
+        "the pollers have gone",
+    )
+
+
+def event(number: int, key: str, kind: str = "async_delegation") -> dict[str, Any]:
+    return {
+        "type": kind,
+        "session_key": key,
+        "delegation_id": f"deleg_{number}",
+        "session_id": f"proc_{number}",
+        "summary": f"<{number}>",
+        "output": f"<{number}>",
+        "status": "completed",
+        "exit_code": 0,
+        "pattern": str(number),
+    }
+
+
+def test_every_event_reaches_its_own_session_once(tui: Tui, installed: Host) -> None:
+    """F1, F2: 20 sessions, 500 events of every kind, from 4 threads."""
+    keys = [f"key {n}" for n in range(20)]
+    for key in keys:
+        tui.open(key)
+    rng = random.Random(1)
+    events = [event(n, rng.choice(keys), KINDS[n % len(KINDS)]) for n in range(500)]
+
+    def producer(share: list[dict[str, Any]]) -> None:
+        for one in share:
+            installed.queue.put(one)
+
+    threads = [threading.Thread(target=producer, args=(events[n::4],)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tui.wait_for(len(events))
+    for key in keys:
+        expected = sorted(f"<{n}>" for n, one in enumerate(events) if one["session_key"] == key)
+        found = sorted(text[text.index("<") : text.rindex(">") + 1] for text in tui.turns[key])
+        assert found == expected
+    assert installed.queue.empty()
+
+
+def test_an_event_waits_for_its_busy_session_and_holds_up_no_other(
+    tui: Tui, installed: Host
+) -> None:
+    """F4, F16: today the busy one spins, and the other waits 1.4 s in the median."""
+    busy, _ = tui.open("busy", busy=True), tui.open("idle")
+    for n in range(5):
+        installed.queue.put(event(n, "busy"))
+    installed.queue.put(event(9, "idle"))
+    tui.wait_for(1)
+    assert (len(tui.turns["busy"]), len(tui.turns["idle"])) == (0, 1)
+    until(lambda: ("busy", tui.shown[0][1]) in tui.shown or len(tui.shown) > 1, "it is announced")
+    with busy["history_lock"]:
+        busy["running"] = False
+    tui.wait_for(6)
+    assert [text[text.index("<") :][:3] for text in tui.turns["busy"]] == [
+        f"<{n}>" for n in range(5)
+    ]
+
+
+def test_an_event_of_nobody_here_stays(tui: Tui, installed: Host) -> None:
+    """F2: today a closed session's result goes to another one, 5 of 5."""
+    tui.open("here")
+    gone, nobodys = event(1, "closed"), event(2, "")
+    installed.queue.put(gone)
+    installed.queue.put(nobodys)
+    notice = event(3, "", "watch_match")
+    installed.queue.put(notice)
+    installed.queue.put(event(4, "here"))
+    tui.wait_for(2)
+    assert "<3>" in "".join(tui.turns["here"])
+    assert "<4>" in "".join(tui.turns["here"])
+    assert installed.queue.qsize() == 2
+    tui.open("closed")
+    tui.wait_for(3)
+    assert "<1>" in tui.turns["closed"][0]
+    assert installed.queue.get_nowait() is nobodys
+
+
+def test_an_uninstall_takes_the_pollers_back(tui: Tui, installed: Host) -> None:
+    from hermes_core import gateway
+
+    tui.open("a")
+    assert "tui_gateway.server._notification_poller_loop" in gateway.status().replaced
+    gateway.uninstall()
+    installed.queue.put(event(1, "a"))
+    tui.wait_for(1)
+    gateway.install()
+    installed.queue.put(event(2, "a"))
+    tui.wait_for(2)
