@@ -6,11 +6,13 @@ import gc
 import logging
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import hermes_core as hc
+from hermes_core import _core
 
 
 def test_dispatch_and_result(registry: hc.DelegationRegistry) -> None:
@@ -126,38 +128,64 @@ def test_an_abandoned_registry_is_collected() -> None:
         gc.collect()
 
 
-def test_core_events_reach_logging(
-    registry: hc.DelegationRegistry, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO, logger="hermes_core"):
-        registry.active_count()
-        # The level is noticed by the first call after the change.
-        registry.dispatch(goal="a", runner=dict).result(30)
-        handle = registry.dispatch(goal="b", runner=dict, session_key="room 7")
-        handle.result(30)
-        registry.dispatch(goal="c", runner=dict).result(30)
-    lines = [record for record in caplog.records if record.name == "hermes_core.registry"]
-    text = "\n".join(record.getMessage() for record in lines)
-    assert f"delegation dispatched id={handle.id} session_key=room 7" in text
-    assert f"delegation ended id={handle.id} state=completed" in text
+@pytest.fixture
+def logged() -> Iterator[hc.CompletionQueue[logging.LogRecord]]:
+    """What the core logs at INFO and above, from whichever thread."""
+    records: hc.CompletionQueue[logging.LogRecord] = hc.CompletionQueue()
 
-
-def test_a_raising_runner_is_logged_with_its_traceback(registry: hc.DelegationRegistry) -> None:
-    told: hc.CompletionQueue[logging.LogRecord] = hc.CompletionQueue()
-
-    class Told(logging.Handler):
+    class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.exc_info:
-                told.put(record)
+            records.put(record)
 
-    logger = logging.getLogger("hermes_core.registry")
-    handler = Told()
+    logger, handler = logging.getLogger("hermes_core"), Handler()
+    level = logger.level
     logger.addHandler(handler)
-    try:
-        registry.dispatch(goal="a", runner=lambda: {"x": 1 // 0}).result(30)
-        record = told.get(timeout=30)
-    finally:
-        logger.removeHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield records
+    logger.setLevel(level)
+    logger.removeHandler(handler)
+
+
+def test_core_events_reach_logging(
+    registry: hc.DelegationRegistry, logged: hc.CompletionQueue[logging.LogRecord]
+) -> None:
+    # The level is noticed by the first call after the change.
+    registry.dispatch(goal="a", runner=dict).result(30)
+    handle = registry.dispatch(goal="b", runner=dict, session_key="room 7")
+    expected = {
+        f"delegation dispatched id={handle.id} session_key=room 7",
+        f"delegation ended id={handle.id} state=completed",
+    }
+    while expected:
+        record = logged.get(timeout=30)
+        assert record.name == "hermes_core.registry"
+        assert record.levelno == logging.INFO
+        expected.discard(record.getMessage())
+
+
+def test_a_raising_runner_is_logged_with_its_traceback(
+    registry: hc.DelegationRegistry, logged: hc.CompletionQueue[logging.LogRecord]
+) -> None:
+    registry.dispatch(goal="a", runner=lambda: {"x": 1 // 0}).result(30)
+    record = logged.get(timeout=30)
+    while record.levelno != logging.ERROR:
+        record = logged.get(timeout=30)
     assert "its runner raised" in record.getMessage()
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_a_level_that_is_off_keeps_nothing(registry: hc.DelegationRegistry) -> None:
+    logging.getLogger("hermes_core").setLevel(logging.WARNING)
+    try:
+        for _ in range(3):
+            registry.dispatch(goal="a", runner=dict).result(30)
+        _core.take_log()
+        assert registry._core.finish("deleg_unknown", "completed", {}) is None
+        [(level, name, message)] = _core.take_log() or []
+        assert (level, name) == (logging.WARNING, "hermes_core.registry")
+        assert message == "late end discarded id=deleg_unknown state=completed"
+        registry.dispatch(goal="a", runner=dict).result(30)
+        assert _core.take_log() is None
+    finally:
+        logging.getLogger("hermes_core").setLevel(logging.NOTSET)
