@@ -4,7 +4,7 @@ TEST := .venv-test/bin/python
 PYTHONS := python3.11 python3.12 python3.13
 TIMES ?= 200
 
-.PHONY: help run test test-rust test-python test-pythons check format bench wheel storm clean env
+.PHONY: help run test test-rust test-python test-pythons check format bench wheel storm clean env gateways
 
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,16 @@ test: test-rust test-python ## all tests: the core without Python, then the whee
 test-rust:
 	cargo test --no-default-features
 
-test-python: env
-	HERMES_CORE_PROCESS_TIMES=$(TIMES) $(TEST) -m pytest $(ARGS)
+test-python: env gateways
+	PYTHONPATH=.run/gateways/0.19.0 $(TEST) -m pytest -q tests/python/unit/test_notification.py
+	HERMES_AGENT_TREES=.run/gateways HERMES_CORE_PROCESS_TIMES=$(TIMES) $(TEST) -m pytest $(ARGS)
+
+# Later gateways, as files alone: for the batch form, and to be refused.
+gateways: env
+	@for version in 0.18.2 0.19.0; do \
+	    test -d .run/gateways/$$version || $(TEST) -m pip install --quiet --no-deps \
+	        --target .run/gateways/$$version hermes-agent==$$version; \
+	done
 
 test-pythons: ## the tests that need no gateway, on every CPython from 3.11 to 3.13 that is there
 	@scripts/each-python $(PYTHONS)
