@@ -1,18 +1,12 @@
 //! Events: their kinds, their owner, and where the queue files them.
 
-/// The kinds of event that hermes-agent puts on its completion queue (0.17.0: `tools/process_registry.py`,
-/// `tools/async_delegation.py`).
+/// The kinds of event that the core itself knows, of those that hermes-agent puts on its completion
+/// queue (0.17.0: `tools/process_registry.py`, `tools/async_delegation.py`).
 pub mod kind {
     /// A background delegation ended.
     pub const ASYNC_DELEGATION: &str = "async_delegation";
     /// A background process ended; also what an event without a type is.
     pub const COMPLETION: &str = "completion";
-    /// A watched pattern appeared in a process's output.
-    pub const WATCH_MATCH: &str = "watch_match";
-    /// A process's watch patterns were switched off.
-    pub const WATCH_DISABLED: &str = "watch_disabled";
-    /// What the names of the overflow kinds begin with.
-    pub const WATCH_OVERFLOW_PREFIX: &str = "watch_overflow_";
 }
 
 /// Who asked for a delegation: the full address, fixed at dispatch.
