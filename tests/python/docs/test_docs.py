@@ -172,7 +172,7 @@ def test_commands_print_what_the_page_shows(page: str, tmp_path: Path) -> None:
 
 
 def test_the_help_is_the_committed_one(tmp_path: Path) -> None:
-    """After a change: python -m pytest …; the new text is in the assertion's output."""
+    """After a change of the command line, its help goes into the file as it is shown here."""
     shown = (ROOT / "docs" / "cli-help.txt").read_text(encoding="utf-8")
     parts = re.split(r"^\$ hermes-core ", shown, flags=re.MULTILINE)[1:]
     lines = [part.partition("\n")[0] for part in parts]
