@@ -1,15 +1,20 @@
 """The native module; ``hermes_core`` shows what is public of it."""
 
-from collections.abc import Collection
-from typing import Any, Generic, Self, TypeVar, final
+from typing import Any, Generic, Self, TypeAlias, TypeVar, final
+
+from typing_extensions import disjoint_base
 
 __version__: str
 
 _T = TypeVar("_T")
 
+# Not any Collection: a str is one, and so is a dict.
+_Types: TypeAlias = list[str] | tuple[str, ...] | set[str] | frozenset[str]
+
 class ShutDown(Exception):
     """``queue.ShutDown`` (3.13), or its equal on an older Python."""
 
+@disjoint_base
 class CompletionQueue:
     """The queue beneath ``hermes_core.CompletionQueue``."""
 
@@ -26,14 +31,14 @@ class CompletionQueue:
         block: bool | None = None,
         timeout: float | None = None,
         *,
-        types: Collection[str] | None = None,
+        types: _Types | None = None,
         session_key: str | None = None,
         unaddressed: bool = False,
     ) -> Any: ...
     def get_nowait(
         self,
         *,
-        types: Collection[str] | None = None,
+        types: _Types | None = None,
         session_key: str | None = None,
         unaddressed: bool = False,
     ) -> Any: ...
