@@ -38,7 +38,7 @@ check: env ## formats, lints, types, stubs
 	.venv-test/bin/ruff format --check
 	.venv-test/bin/ruff check
 	$(TEST) -m mypy
-	cd python && ../$(TEST) -m mypy.stubtest hermes_core._core --allowlist ../tests/python/typing/stubtest_allowlist.txt
+	$(TEST) -m mypy.stubtest hermes_core._core --allowlist tests/python/typing/stubtest_allowlist.txt
 
 format: env ## rewrite the sources in the one format
 	cargo fmt
