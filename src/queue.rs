@@ -384,7 +384,11 @@ impl<T> Taker<'_, T> {
     pub fn poll(&mut self) -> Result<T, Error> {
         let mut state = self.queue.state.0.lock();
         if let Some((taken, observers)) = state.take(&self.filter) {
-            state.settle(self.ticket);
+            let woken_for = state.settle(self.ticket);
+            // Not the event it was woken for, which may still wait, with nobody else told of it.
+            if let Some(address) = woken_for.filter(|address| *address != taken.address) {
+                state.wake_taker(address);
+            }
             drop(state);
             return Ok(delivered(taken, &observers));
         }
