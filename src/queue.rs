@@ -113,9 +113,7 @@ impl<T> CompletionQueue<T> {
     pub fn set_maxsize(&self, maxsize: isize) {
         let mut state = self.state.0.lock();
         state.maxsize = maxsize;
-        for (_, signal) in state.putters.drain(..) {
-            signal.set();
-        }
+        state.wake_putters();
     }
 
     /// Whether the queue was shut down.
@@ -258,9 +256,7 @@ impl<T> CompletionQueue<T> {
             state.wake_joiners();
         }
         state.takers.wake_all();
-        for (_, signal) in state.putters.drain(..) {
-            signal.set();
-        }
+        state.wake_putters();
         drop(state);
         tracing::debug!(dropped = dropped.len(), "queue shut down");
         dropped.into_iter().map(|taken| taken.item).collect()
@@ -329,6 +325,12 @@ impl<T> State<T> {
         Some((taken, observers))
     }
 
+    fn wake_putters(&mut self) {
+        for (_, signal) in self.putters.drain(..) {
+            signal.set();
+        }
+    }
+
     fn wake_joiners(&mut self) {
         for signal in self.joiners.drain(..) {
             signal.set();
@@ -339,12 +341,15 @@ impl<T> State<T> {
     /// Returns the events, for the caller to drop where dropping is safe.
     pub fn reset(&mut self) -> Vec<T> {
         self.unfinished = 0;
-        self.takers = Waiters::default();
-        self.woken.clear();
-        self.putters.clear();
-        self.joiners.clear();
-        // The names stay: a take of the forking thread itself, interrupted by the signal handler
-        // that forks, goes on with the numbers it has.
+        // The names and the count of tickets stay: a call of the forking thread itself, interrupted
+        // by the signal handler that forks, goes on with the numbers it has. It looks again.
+        self.takers.wake_all();
+        for (_, (owner, kind)) in self.woken.drain() {
+            owner.inspect(|&owner| self.events.owners.release(owner));
+            kind.inspect(|&kind| self.events.kinds.release(kind));
+        }
+        self.wake_putters();
+        self.wake_joiners();
         self.events.drain().into_iter().map(|taken| taken.item).collect()
     }
 }
