@@ -265,6 +265,7 @@ impl<T> CompletionQueue<T> {
     /// Removes every waiting event, whatever its kind or owner.
     pub fn drain(&self) -> Vec<T> {
         let mut state = self.state.0.lock();
+        state.wake_putters();
         state.events.drain().into_iter().map(|taken| taken.item).collect()
     }
 
