@@ -313,23 +313,27 @@ impl<P> DelegationRegistry<P> {
                 record.state = state;
                 record.delivery = Delivery::Pending;
                 record.permit = None;
+                let seq = record.seq;
                 table.undelivered += 1;
-                true
+                Some(seq)
             }
             _ => {
                 table.stats.discarded += 1;
-                false
+                None
             }
         };
         drop(table);
-        if !ended {
+        let Some(seq) = ended else {
             tracing::warn!(id, state = state.name(), "late end discarded");
             return false;
-        }
+        };
         publish();
-        if let Some(record) = self.table.0.lock().records.get_mut(id) {
+        // The record may be gone by now, and its id given out again.
+        let mut table = self.table.0.lock();
+        if let Some(record) = table.records.get_mut(id).filter(|record| record.seq == seq) {
             record.wake_waiters();
         }
+        drop(table);
         tracing::info!(id, state = state.name(), "delegation ended");
         true
     }
