@@ -500,3 +500,6 @@ impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,12 @@ fn now() -> Instant {
     Instant::now()
 }
 
+fn submit(handoff: &Handoff<u32>, jobs: &[u32]) {
+    for &job in jobs {
+        handoff.submit(job);
+    }
+}
+
 /// Workers that can be told one by one when to take, each from its own thread.
 struct Worker {
     orders: mpsc::Sender<()>,
@@ -183,10 +189,14 @@ fn a_deadline_tells_the_worker_to_go() {
 #[test]
 fn every_waiting_job_is_shown_unless_the_lock_is_held() {
     let handoff = Arc::new(Handoff::default());
-    [1, 2].map(|job| handoff.submit(job));
+    submit(&handoff, &[1, 2]);
     let shown = || {
         let mut jobs = Vec::new();
-        handoff.try_visit(|job| Ok::<_, ()>(jobs.push(*job))).unwrap();
+        let mut show = |job: &u32| {
+            jobs.push(*job);
+            Ok::<_, ()>(())
+        };
+        handoff.try_visit(&mut show).unwrap();
         jobs
     };
     assert_eq!(shown(), [1, 2]);
@@ -202,7 +212,7 @@ fn f11_a_forked_child_starts_without_jobs_and_workers() {
     let handoff = Arc::new(Handoff::default());
     let worker = Worker::new(&handoff);
     worker.wait(&handoff);
-    [1, 2, 3].map(|job| handoff.submit(job));
+    submit(&handoff, &[1, 2, 3]);
     assert_eq!(worker.job(), Some(1));
     let mut held = HeldLock::hold(&handoff);
     assert_eq!(held.state().reset(), [2, 3]);

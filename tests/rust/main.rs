@@ -1,6 +1,7 @@
 //! Tests of the core, without Python.
 
 mod capacity;
+mod delivery;
 mod handoff;
 mod notification;
 mod queue;
