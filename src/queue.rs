@@ -113,9 +113,7 @@ impl<T> CompletionQueue<T> {
     pub fn set_maxsize(&self, maxsize: isize) {
         let mut state = self.state.0.lock();
         state.maxsize = maxsize;
-        for (_, signal) in state.putters.drain(..) {
-            signal.set();
-        }
+        state.wake_putters();
     }
 
     /// Whether the queue was shut down.
@@ -258,9 +256,7 @@ impl<T> CompletionQueue<T> {
             state.wake_joiners();
         }
         state.takers.wake_all();
-        for (_, signal) in state.putters.drain(..) {
-            signal.set();
-        }
+        state.wake_putters();
         drop(state);
         tracing::debug!(dropped = dropped.len(), "queue shut down");
         dropped.into_iter().map(|taken| taken.item).collect()
@@ -269,6 +265,7 @@ impl<T> CompletionQueue<T> {
     /// Removes every waiting event, whatever its kind or owner.
     pub fn drain(&self) -> Vec<T> {
         let mut state = self.state.0.lock();
+        state.wake_putters();
         state.events.drain().into_iter().map(|taken| taken.item).collect()
     }
 
@@ -329,6 +326,12 @@ impl<T> State<T> {
         Some((taken, observers))
     }
 
+    fn wake_putters(&mut self) {
+        for (_, signal) in self.putters.drain(..) {
+            signal.set();
+        }
+    }
+
     fn wake_joiners(&mut self) {
         for signal in self.joiners.drain(..) {
             signal.set();
@@ -339,12 +342,15 @@ impl<T> State<T> {
     /// Returns the events, for the caller to drop where dropping is safe.
     pub fn reset(&mut self) -> Vec<T> {
         self.unfinished = 0;
-        self.takers = Waiters::default();
-        self.woken.clear();
-        self.putters.clear();
-        self.joiners.clear();
-        // The names stay: a take of the forking thread itself, interrupted by the signal handler
-        // that forks, goes on with the numbers it has.
+        // The names and the count of tickets stay: a call of the forking thread itself, interrupted
+        // by the signal handler that forks, goes on with the numbers it has. It looks again.
+        self.takers.wake_all();
+        for (_, (owner, kind)) in self.woken.drain() {
+            owner.inspect(|&owner| self.events.owners.release(owner));
+            kind.inspect(|&kind| self.events.kinds.release(kind));
+        }
+        self.wake_putters();
+        self.wake_joiners();
         self.events.drain().into_iter().map(|taken| taken.item).collect()
     }
 }
@@ -384,7 +390,11 @@ impl<T> Taker<'_, T> {
     pub fn poll(&mut self) -> Result<T, Error> {
         let mut state = self.queue.state.0.lock();
         if let Some((taken, observers)) = state.take(&self.filter) {
-            state.settle(self.ticket);
+            let woken_for = state.settle(self.ticket);
+            // Not the event it was woken for, which may still wait, with nobody else told of it.
+            if let Some(address) = woken_for.filter(|address| *address != taken.address) {
+                state.wake_taker(address);
+            }
             drop(state);
             return Ok(delivered(taken, &observers));
         }

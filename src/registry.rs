@@ -142,6 +142,9 @@ pub struct Record<P> {
     seq: u64,
     permit: Option<Permit>,
     published: bool,
+    // Puts of its event less takes. Counted, because they are told without a lock: a take may be
+    // told before the put of what it took.
+    in_queue: isize,
     waiters: Vec<Arc<Signal>>,
 }
 
@@ -279,6 +282,7 @@ impl<P> DelegationRegistry<P> {
             seq,
             permit: Some(permit),
             published: false,
+            in_queue: 0,
             waiters: Vec::new(),
         };
         table.records.insert(id.clone(), record);
@@ -313,23 +317,28 @@ impl<P> DelegationRegistry<P> {
                 record.state = state;
                 record.delivery = Delivery::Pending;
                 record.permit = None;
+                record.in_queue = record.in_queue.max(0) + 1;
+                let seq = record.seq;
                 table.undelivered += 1;
-                true
+                Some(seq)
             }
             _ => {
                 table.stats.discarded += 1;
-                false
+                None
             }
         };
         drop(table);
-        if !ended {
+        let Some(seq) = ended else {
             tracing::warn!(id, state = state.name(), "late end discarded");
             return false;
-        }
+        };
         publish();
-        if let Some(record) = self.table.0.lock().records.get_mut(id) {
+        // The record may be gone by now, and its id given out again.
+        let mut table = self.table.0.lock();
+        if let Some(record) = table.records.get_mut(id).filter(|record| record.seq == seq) {
             record.wake_waiters();
         }
+        drop(table);
         tracing::info!(id, state = state.name(), "delegation ended");
         true
     }
@@ -458,7 +467,8 @@ impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
     fn taken(&self, delegation_id: &str) {
         let mut table = self.table.0.lock();
         let Some(record) = table.records.get_mut(delegation_id) else { return };
-        if record.delivery != Delivery::Pending {
+        record.in_queue -= 1;
+        if record.delivery != Delivery::Pending || record.in_queue > 0 {
             return;
         }
         record.delivery = Delivery::Delivered;
@@ -471,7 +481,8 @@ impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
     fn returned(&self, delegation_id: &str) {
         let mut table = self.table.0.lock();
         let Some(record) = table.records.get_mut(delegation_id) else { return };
-        if record.delivery != Delivery::Delivered {
+        record.in_queue += 1;
+        if record.delivery != Delivery::Delivered || record.in_queue <= 0 {
             return;
         }
         record.delivery = Delivery::Pending;
@@ -489,3 +500,6 @@ impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

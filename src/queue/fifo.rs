@@ -44,11 +44,12 @@ struct Slot<T> {
     next: [u32; 4],
 }
 
-/// An event that left, with the delegation it ends.
+/// An event that left, with the delegation it ends and the numbers of its owner and kind.
 #[derive(Debug)]
 pub(super) struct Taken<T> {
     pub(super) item: T,
     pub(super) delegation_id: Option<Box<str>>,
+    pub(super) address: (Option<NameId>, Option<NameId>),
 }
 
 /// Which events a take is for, by number.
@@ -229,7 +230,7 @@ impl<T> RoutedFifo<T> {
             self.slots = Vec::new();
             self.free = NIL;
         }
-        Taken { item, delegation_id }
+        Taken { item, delegation_id, address: (owner, kind) }
     }
 }
 
