@@ -39,8 +39,5 @@ __all__ = [
 
 _core._set_main_thread(_threading.main_thread().ident or 0)
 if hasattr(_os, "register_at_fork"):
-    _os.register_at_fork(
-        before=_core._before_fork,
-        after_in_parent=_core._after_fork_in_parent,
-        after_in_child=_core._after_fork_in_child,
-    )
+    # What the child inherits goes; the locks are seen to by the C library's own hooks.
+    _os.register_at_fork(after_in_child=_core._after_fork_in_child)

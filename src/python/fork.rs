@@ -2,6 +2,11 @@
 //!
 //! Here the core departs from `queue.Queue`, whose child inherits the parent's items: an inherited
 //! event would be delivered twice, once by each process.
+//!
+//! The locks are taken by `pthread_atfork`, in the C library's `fork` itself, not by
+//! `os.register_at_fork(before=…)`: between that and the fork, and after it, other hooks run Python
+//! code (`logging`'s, for one). Another thread then gets the interpreter and waits, with it, for a
+//! core lock, while the forking thread holds the lock and waits for the interpreter.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -88,8 +93,8 @@ struct Parts {
 
 /// Everything a fork holds; dropped in this order.
 struct AllHeld {
-    held: Vec<Held>,
-    lines: log::Lines,
+    _held: Vec<Held>,
+    _lines: log::Lines,
     _all: MutexGuard<'static, Parts>,
 }
 
@@ -111,30 +116,50 @@ where
     all.parts.push(core.into());
 }
 
-/// Takes every core lock; for `os.register_at_fork(before=…)`.
-#[pyfunction]
-#[pyo3(name = "_before_fork")]
-pub(super) fn before_fork() {
-    let all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let held = all.parts.iter().filter_map(Part::hold).collect();
-    HELD.set(Some(AllHeld { held, lines: log::hold(), _all: all }));
+/// Makes every fork of the process, also one that Python knows nothing of, hold the core's locks.
+#[cfg(unix)]
+pub(super) fn install() -> std::io::Result<()> {
+    use std::ffi::c_int;
+    use std::sync::OnceLock;
+
+    type Handler = extern "C" fn();
+
+    // SAFETY: the C library's, with this signature; the handlers are functions without state.
+    #[allow(unsafe_code)]
+    unsafe extern "C" {
+        safe fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> c_int;
+    }
+
+    static INSTALLED: OnceLock<c_int> = OnceLock::new();
+    match INSTALLED.get_or_init(|| pthread_atfork(take_locks, give_locks_back, give_locks_back)) {
+        0 => Ok(()),
+        error => Err(std::io::Error::from_raw_os_error(*error)),
+    }
 }
 
-/// Gives every core lock back; for `os.register_at_fork(after_in_parent=…)`.
-#[pyfunction]
-#[pyo3(name = "_after_fork_in_parent")]
-pub(super) fn after_fork_in_parent() {
+/// Takes every core lock. Nobody who has one waits for the interpreter, which the caller may hold.
+#[cfg(unix)]
+extern "C" fn take_locks() {
+    let all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let held = all.parts.iter().filter_map(Part::hold).collect();
+    HELD.set(Some(AllHeld { _held: held, _lines: log::hold(), _all: all }));
+}
+
+/// Gives every core lock back, in the parent and in the child.
+#[cfg(unix)]
+extern "C" fn give_locks_back() {
     drop(HELD.take());
 }
 
-/// Empties every part and gives its lock back; for `os.register_at_fork(after_in_child=…)`.
+/// Empties every part; for `os.register_at_fork(after_in_child=…)`.
 ///
 /// Returns what the parts held, so that it is dropped where no Rust frame stands beneath.
 #[pyfunction]
 #[pyo3(name = "_after_fork_in_child")]
 pub(super) fn after_fork_in_child() -> Vec<Object> {
     wait::become_main_thread();
-    let Some(mut all) = HELD.take() else { return Vec::new() };
-    log::reset(&mut all.lines);
-    all.held.iter_mut().flat_map(Held::reset).collect()
+    log::reset(&mut log::hold());
+    let all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let held = all.parts.iter().filter_map(Part::hold);
+    held.flat_map(|mut held| held.reset()).collect()
 }

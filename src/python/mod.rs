@@ -20,7 +20,7 @@ mod value;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::fork::{after_fork_in_child, after_fork_in_parent, before_fork};
+    use super::fork::after_fork_in_child;
     #[pymodule_export]
     use super::handoff::PyHandoff;
     #[pymodule_export]
@@ -44,6 +44,8 @@ mod _core {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::queue::add_exceptions(module)?;
         super::log::install();
+        #[cfg(unix)]
+        super::fork::install()?;
         Ok(())
     }
 }

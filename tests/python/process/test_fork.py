@@ -134,3 +134,39 @@ def test_fork_from_a_signal_handler_in_a_blocked_get(run_many: RunMany) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 12
     """
     run_many(script, 0, times=60)
+
+
+def test_fork_while_other_hooks_run_python(run_many: RunMany) -> None:
+    """F30: a hook that gives the interpreter to a thread that uses the core stops nobody."""
+    script = """
+    import os, sys, threading, time, warnings
+
+    def give_way():
+        time.sleep(0.002)
+
+    # As logging's hooks may: before ours when the process forks, and after them.
+    os.register_at_fork(before=give_way, after_in_parent=give_way, after_in_child=give_way)
+    import hermes_core as hc
+
+    warnings.simplefilter("ignore", DeprecationWarning)
+    queue = hc.CompletionQueue()
+    registry = hc.DelegationRegistry(queue, capacity=20)
+    stop = False
+
+    def use():
+        while not stop:
+            queue.put(1)
+            queue.get()
+            registry.active_count()
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    for _ in range(5):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if queue.empty() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    stop = True
+    thread.join()
+    """
+    run_many(script, 0, times=20)
