@@ -13,12 +13,11 @@ use crate::wake::Signal;
 
 /// What the hand-off's lock guards.
 pub struct Jobs<T> {
-    waiting: VecDeque<(u64, T)>,
+    waiting: VecDeque<T>,
     // Idle workers, the one that worked last at the end: it is woken first, so that the others
     // reach their idle time and go.
     idle: Vec<Arc<Signal>>,
     starting: usize,
-    next_ticket: u64,
 }
 
 /// Jobs on their way to workers.
@@ -26,13 +25,13 @@ pub struct Handoff<T> {
     jobs: Guarded<Jobs<T>>,
 }
 
-/// What a submit asks of the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Submitted {
-    /// Names the job, to withdraw it.
-    pub ticket: u64,
-    /// Whether the caller must start a worker.
-    pub needs_worker: bool,
+/// The jobs that nobody will take, because a worker could not be started.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotStarted<T> {
+    /// The job that the worker was asked for, unless another worker has taken it.
+    pub own: Option<T>,
+    /// Jobs that counted on that worker, too.
+    pub orphans: Vec<T>,
 }
 
 impl<T: 'static> Locked for Handoff<T> {
@@ -45,19 +44,17 @@ impl<T: 'static> Locked for Handoff<T> {
 
 impl<T> Default for Handoff<T> {
     fn default() -> Self {
-        let jobs = Jobs { waiting: VecDeque::new(), idle: Vec::new(), starting: 0, next_ticket: 0 };
+        let jobs = Jobs { waiting: VecDeque::new(), idle: Vec::new(), starting: 0 };
         Self { jobs: Guarded(Lock::new(jobs)) }
     }
 }
 
 impl<T> Handoff<T> {
-    /// Queues a job. If `needs_worker`, the caller starts a worker, which first calls
-    /// [`Self::started`], or says [`Self::not_started`].
-    pub fn submit(&self, job: T) -> Submitted {
+    /// Queues a job; whether the caller must start a worker. That worker first calls
+    /// [`Self::started`]; if it cannot be started, the caller says [`Self::not_started`].
+    pub fn submit(&self, job: T) -> bool {
         let mut jobs = self.jobs.0.lock();
-        let ticket = jobs.next_ticket;
-        jobs.next_ticket += 1;
-        jobs.waiting.push_back((ticket, job));
+        jobs.waiting.push_back(job);
         if let Some(signal) = jobs.idle.pop() {
             // Counted as starting until it looks.
             jobs.starting += 1;
@@ -67,7 +64,7 @@ impl<T> Handoff<T> {
         if needs_worker {
             jobs.starting += 1;
         }
-        Submitted { ticket, needs_worker }
+        needs_worker
     }
 
     /// Whether a worker should be started so that `wanted` are idle or on their way; counts it as
@@ -88,18 +85,15 @@ impl<T> Handoff<T> {
         jobs.starting = jobs.starting.saturating_sub(1);
     }
 
-    /// A worker that was asked for could not be started. Returns the job `ticket` names, unless
-    /// another worker has taken it.
-    pub fn not_started(&self, ticket: u64) -> Option<T> {
-        self.started();
-        self.withdraw(ticket)
-    }
-
-    /// Takes a job back, unless a worker has it.
-    pub fn withdraw(&self, ticket: u64) -> Option<T> {
+    /// A worker that was asked for could not be started. Returns the jobs that now have none on its
+    /// way, among them the one that `is_own` knows.
+    pub fn not_started(&self, is_own: impl FnMut(&T) -> bool) -> NotStarted<T> {
         let mut jobs = self.jobs.0.lock();
-        let place = jobs.waiting.iter().position(|(known, _)| *known == ticket)?;
-        jobs.waiting.remove(place).map(|(_, job)| job)
+        jobs.starting = jobs.starting.saturating_sub(1);
+        let place = jobs.waiting.iter().position(is_own);
+        let own = place.and_then(|place| jobs.waiting.remove(place));
+        let served = jobs.starting.min(jobs.waiting.len());
+        NotStarted { own, orphans: jobs.waiting.split_off(served).into() }
     }
 
     /// The next job, for a worker that waits until `deadline` for one; `None` tells it to go.
@@ -107,7 +101,7 @@ impl<T> Handoff<T> {
         let signal = Arc::new(Signal::for_this_thread());
         loop {
             let mut jobs = self.jobs.0.lock();
-            if let Some((_, job)) = jobs.waiting.pop_front() {
+            if let Some(job) = jobs.waiting.pop_front() {
                 return Some(job);
             }
             jobs.idle.push(signal.clone());
@@ -126,9 +120,9 @@ impl<T> Handoff<T> {
 
     /// Shows every waiting job to `visit`, unless the lock is held. For the garbage collector:
     /// `visit` must neither call back nor block.
-    pub fn try_visit<E>(&self, mut visit: impl FnMut(&T) -> Result<(), E>) -> Result<(), E> {
+    pub fn try_visit<E>(&self, visit: impl FnMut(&T) -> Result<(), E>) -> Result<(), E> {
         match self.jobs.0.try_lock() {
-            Some(jobs) => jobs.waiting.iter().try_for_each(|(_, job)| visit(job)),
+            Some(jobs) => jobs.waiting.iter().try_for_each(visit),
             None => Ok(()),
         }
     }
@@ -139,6 +133,6 @@ impl<T> Jobs<T> {
     pub fn reset(&mut self) -> Vec<T> {
         self.idle.clear();
         self.starting = 0;
-        self.waiting.drain(..).map(|(_, job)| job).collect()
+        self.waiting.drain(..).collect()
     }
 }

@@ -29,6 +29,8 @@ use crate::wake::Signal;
 pub trait DeliveryObserver: Send + Sync {
     /// The event left: with no acknowledgement to wait for, it counts as delivered.
     fn taken(&self, delegation_id: &str);
+    /// The event was removed by a shutdown: nobody gets it.
+    fn dropped(&self, delegation_id: &str);
     /// The event was put (again): it waits for its delivery.
     fn returned(&self, delegation_id: &str);
 }
@@ -250,8 +252,10 @@ impl<T> CompletionQueue<T> {
         let mut state = self.state.0.lock();
         state.shutdown = true;
         let mut dropped = Vec::new();
+        let mut observers = Vec::new();
         if immediate {
             dropped = state.events.drain();
+            observers = state.observers.clone();
             state.unfinished = state.unfinished.saturating_sub(dropped.len());
             state.wake_joiners();
         }
@@ -259,6 +263,9 @@ impl<T> CompletionQueue<T> {
         state.wake_putters();
         drop(state);
         tracing::debug!(dropped = dropped.len(), "queue shut down");
+        for id in dropped.iter().filter_map(|taken| taken.delegation_id.as_deref()) {
+            notify(&observers, |observer| observer.dropped(id));
+        }
         dropped.into_iter().map(|taken| taken.item).collect()
     }
 

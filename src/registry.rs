@@ -113,15 +113,23 @@ pub enum Delivery {
     Pending,
     /// A consumer has it.
     Delivered,
+    /// It was removed with a queue that was shut down at once.
+    Dropped,
 }
 
 impl Delivery {
+    /// Whether nobody waits for the event any more.
+    fn is_over(self) -> bool {
+        matches!(self, Self::Delivered | Self::Dropped)
+    }
+
     /// The name, as the Python surface shows it; none before the end.
     pub fn name(self) -> Option<&'static str> {
         match self {
             Self::NotYet => None,
             Self::Pending => Some("pending"),
             Self::Delivered => Some("delivered"),
+            Self::Dropped => Some("dropped"),
         }
     }
 }
@@ -141,6 +149,7 @@ pub struct Record<P> {
     pub payload: P,
     seq: u64,
     permit: Option<Permit>,
+    begun: bool,
     published: bool,
     // Puts of its event less takes. Counted, because they are told without a lock: a take may be
     // told before the put of what it took.
@@ -281,6 +290,7 @@ impl<P> DelegationRegistry<P> {
             payload,
             seq,
             permit: Some(permit),
+            begun: false,
             published: false,
             in_queue: 0,
             waiters: Vec::new(),
@@ -291,17 +301,32 @@ impl<P> DelegationRegistry<P> {
         Ok(id)
     }
 
-    /// Takes back a dispatch whose runner could not be started: the caller was told "rejected", so
-    /// no end is published. Returns the payload, unless the delegation ended meanwhile.
-    pub fn withdraw(&self, id: &str) -> Option<P> {
+    /// A worker is about to run it; `false` if the dispatch was withdrawn, or it has ended.
+    pub fn begin(&self, id: &str) -> bool {
         let mut table = self.table.0.lock();
-        if table.records.get(id).is_none_or(|record| record.state.is_terminal()) {
-            return None;
+        match table.records.get_mut(id) {
+            Some(record) if !record.state.is_terminal() => {
+                record.begun = true;
+                true
+            }
+            _ => false,
         }
-        let record = table.records.remove(id)?;
+    }
+
+    /// Takes back a dispatch that no worker has begun, as if it had not been: the caller is told
+    /// "rejected", so no end is published. The record is the one that `is_it` knows, for a dispatch
+    /// that was interrupted may not have learnt its id. `None` if there is none such.
+    pub fn withdraw(&self, mut is_it: impl FnMut(&Record<P>) -> bool) -> Option<P> {
+        let mut table = self.table.0.lock();
+        let id = table
+            .records
+            .values()
+            .find(|record| !record.begun && !record.state.is_terminal() && is_it(record))
+            .map(|record| record.id.clone())?;
+        let record = table.records.remove(&id)?;
         table.stats.dispatched -= 1;
         drop(table);
-        tracing::warn!(id, "delegation withdrawn: its runner could not be started");
+        tracing::warn!(id = &*id, "delegation withdrawn before it began");
         Some(record.let_go())
     }
 
@@ -448,9 +473,7 @@ impl<P> Table<P> {
     }
 
     fn is_delivered(&self, id: &str, seq: u64) -> bool {
-        self.records
-            .get(id)
-            .is_some_and(|record| record.seq == seq && record.delivery == Delivery::Delivered)
+        self.records.get(id).is_some_and(|record| record.seq == seq && record.delivery.is_over())
     }
 
     /// Empties the table, as for a forked child; permits go back as their records go.
@@ -463,26 +486,36 @@ impl<P> Table<P> {
     }
 }
 
-impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
-    fn taken(&self, delegation_id: &str) {
+impl<P> DelegationRegistry<P> {
+    fn left(&self, delegation_id: &str, delivery: Delivery) {
         let mut table = self.table.0.lock();
         let Some(record) = table.records.get_mut(delegation_id) else { return };
         record.in_queue -= 1;
         if record.delivery != Delivery::Pending || record.in_queue > 0 {
             return;
         }
-        record.delivery = Delivery::Delivered;
+        record.delivery = delivery;
         let entry = (record.id.clone(), record.seq);
         table.undelivered -= 1;
         table.retained += 1;
         table.delivered.push_back(entry);
+    }
+}
+
+impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
+    fn taken(&self, delegation_id: &str) {
+        self.left(delegation_id, Delivery::Delivered);
+    }
+
+    fn dropped(&self, delegation_id: &str) {
+        self.left(delegation_id, Delivery::Dropped);
     }
 
     fn returned(&self, delegation_id: &str) {
         let mut table = self.table.0.lock();
         let Some(record) = table.records.get_mut(delegation_id) else { return };
         record.in_queue += 1;
-        if record.delivery != Delivery::Delivered || record.in_queue <= 0 {
+        if !record.delivery.is_over() || record.in_queue <= 0 {
             return;
         }
         record.delivery = Delivery::Pending;

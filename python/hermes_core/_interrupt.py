@@ -35,7 +35,9 @@ def _run(call: _Call) -> None:
 
 
 _pool: WorkerPool[_Call] = WorkerPool(
-    "async-delegate-interrupt", _run, 1e9 if _NO_THREADS_AT_EXIT else IDLE_SECONDS
+    "async-delegate-interrupt",
+    _run,
+    idle_seconds=1e9 if _NO_THREADS_AT_EXIT else IDLE_SECONDS,
 )
 
 

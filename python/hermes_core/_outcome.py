@@ -7,7 +7,6 @@ gateway's (0.19.0, ``tools/async_delegation.py``: ``_push_completion_event``, ``
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
 
 #: The words a runner uses for success (0.19.0: ``dispatch_async_delegation_batch``).
 _SUCCESS = ("completed", "success")
-
-#: Runs a job's runner and makes the event; with the exception that ended it, if one did.
-Shape = Callable[["Job"], "tuple[dict[str, Any], BaseException | None]"]
 
 
 def describe(exc: BaseException) -> str:
@@ -29,42 +25,29 @@ def describe(exc: BaseException) -> str:
         return f"{name}: <its message cannot be printed>"
 
 
-def single(job: Job) -> tuple[dict[str, Any], BaseException | None]:
-    """Run one subagent and make its event."""
+def run(job: Job) -> tuple[dict[str, Any], BaseException | None]:
+    """Run a job's runner and make its event; with the exception that ended it, if one did."""
     try:
         result = _run(job)
-        event = _single_event(job, result)
+        event = _event(job, result)
     except BaseException as exc:
-        result = {
-            "status": "error",
-            "summary": None,
-            "error": describe(exc),
-            "api_calls": 0,
-            "duration_seconds": _seconds_since(job.record["dispatched_at"]),
-        }
-        job.result = result
-        return _single_event(job, result), exc
+        return failed(job, exc), exc
     job.result = result
     return event, None
 
 
-def batch(job: Job) -> tuple[dict[str, Any], BaseException | None]:
-    """Run a fan-out and make its one event."""
-    try:
-        result = _run(job)
-        event = _batch_event(job, result)
-    except BaseException as exc:
-        result = {
-            "results": [],
-            "error": describe(exc),
-            "total_duration_seconds": _seconds_since(job.record["dispatched_at"]),
-        }
-        job.result = result
-        event = _batch_event(job, result)
-        event["status"] = "error"
-        return event, exc
+def failed(job: Job, exc: BaseException) -> dict[str, Any]:
+    """The event of a job that an exception ended."""
+    seconds = round(time.time() - job.record["dispatched_at"], 2)
+    result: dict[str, Any] = {"status": "error", "error": describe(exc)}
+    if "is_batch" in job.record:
+        result |= {"results": [], "total_duration_seconds": seconds}
+    else:
+        result |= {"summary": None, "api_calls": 0, "duration_seconds": seconds}
     job.result = result
-    return event, None
+    event = _event(job, result)
+    event["status"] = "error"
+    return event
 
 
 def _run(job: Job) -> dict[str, Any]:
@@ -79,8 +62,8 @@ def _run(job: Job) -> dict[str, Any]:
     return result
 
 
-def _seconds_since(start: float) -> float:
-    return round(time.time() - start, 2)
+def _event(job: Job, result: dict[str, Any]) -> dict[str, Any]:
+    return _batch_event(job, result) if "is_batch" in job.record else _single_event(job, result)
 
 
 def _single_event(job: Job, result: dict[str, Any]) -> dict[str, Any]:

@@ -25,16 +25,23 @@ class WorkerPool(Generic[J]):
     Args:
         name: what the threads' names begin with.
         run: called on a worker with each job. It must not raise.
+        orphaned: called with each job that waited for a thread which could not be started, other
+            than the one whose ``submit`` raises.
         idle_seconds: how long an idle worker waits for a job before it ends.
     """
 
-    __slots__ = ("_handoff", "_idle_seconds", "_name", "_numbers", "_run")
+    __slots__ = ("_handoff", "_idle_seconds", "_name", "_numbers", "_orphaned", "_run")
 
     def __init__(
-        self, name: str, run: Callable[[J], None], idle_seconds: float = IDLE_SECONDS
+        self,
+        name: str,
+        run: Callable[[J], None],
+        orphaned: Callable[[J, BaseException], None] | None = None,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._name = name
         self._run = run
+        self._orphaned = orphaned
         self._idle_seconds = idle_seconds
         self._numbers = itertools.count()
         self._handoff: _core.Handoff[J] = _core.Handoff()
@@ -42,22 +49,22 @@ class WorkerPool(Generic[J]):
     def submit(self, job: J) -> None:
         """Have a worker run ``job``, starting one if none is free.
 
-        Raises:
-            RuntimeError: no thread could be started, and no other worker took the job.
+        Raises what kept a thread from starting, say RuntimeError, or KeyboardInterrupt; then no
+        worker will run the job, unless one has begun.
         """
-        ticket, needs_worker = self._handoff.submit(job)
-        if not needs_worker:
-            return
+        # What the native call answers may be lost to an interrupt on its way here.
+        needs_worker = True
         try:
-            self._start()
-        except BaseException:
-            if self._handoff.not_started(ticket) is not None:
+            needs_worker = self._handoff.submit(job)
+            if needs_worker:
+                self._start()
+        except BaseException as exc:
+            if needs_worker and (self._give_up(job, exc) or not isinstance(exc, Exception)):
                 raise
 
     def submit_to_any(self, job: J) -> None:
         """Have a worker run ``job``; if none can be started, whichever is free first."""
-        _, needs_worker = self._handoff.submit(job)
-        if needs_worker:
+        if self._handoff.submit(job):
             self._start_if_possible()
 
     def reserve(self, wanted: int) -> None:
@@ -68,8 +75,18 @@ class WorkerPool(Generic[J]):
     def _start_if_possible(self) -> None:
         try:
             self._start()
-        except RuntimeError:
-            self._handoff.not_started(None)
+        except BaseException as exc:
+            # Not on its way any more; what waits stays for the workers there are.
+            self._handoff.started()
+            if not isinstance(exc, Exception):
+                raise
+
+    def _give_up(self, job: J, exc: BaseException) -> bool:
+        waited, orphans = self._handoff.not_started(job)
+        for orphan in orphans:
+            if self._orphaned is not None:
+                self._orphaned(orphan, exc)
+        return waited
 
     def _start(self) -> None:
         threading.Thread(

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from . import _outcome
 from ._queue import CompletionQueue
 from .registry import RETENTION, AtCapacity, DelegationRegistry, Job, Runner, new_record
 
@@ -157,7 +156,7 @@ def dispatch_async_delegation_batch(
         parent_session_id=parent_session_id,
     )
     record["is_batch"] = True
-    job = Job(record, runner, interrupt_fn, _outcome.batch)
+    job = Job(record, runner, interrupt_fn)
     return _dispatch(job, max_async_children, "send fewer at once", delegation_id)
 
 

@@ -39,19 +39,12 @@ class AtCapacity(RuntimeError):
 class Job:
     """One delegation as the registry holds it: the record, and what to run."""
 
-    __slots__ = ("context", "interrupt_fn", "record", "result", "runner", "shape", "state")
+    __slots__ = ("context", "interrupt_fn", "record", "result", "runner", "state")
 
-    def __init__(
-        self,
-        record: dict[str, Any],
-        runner: Runner,
-        interrupt_fn: object,
-        shape: _outcome.Shape = _outcome.single,
-    ) -> None:
+    def __init__(self, record: dict[str, Any], runner: Runner, interrupt_fn: object) -> None:
         self.record = record
         self.runner: Runner | None = runner
         self.interrupt_fn = interrupt_fn
-        self.shape = shape
         self.context: contextvars.Context | None = contextvars.copy_context()
         self.result: dict[str, Any] | None = None
         self.state = "running"
@@ -79,7 +72,7 @@ class DelegationRegistry:
         self.on_end: Callable[[dict[str, Any]], None] | None = None
         self._core: _core.Registry[Job] = _core.Registry(self.queue, RETENTION)
         self._workers: WorkerPool[tuple[DelegationRegistry, Job]] = WorkerPool(
-            "async-delegate", _run
+            "async-delegate", _run, _orphaned
         )
 
     def dispatch(
@@ -131,20 +124,22 @@ class DelegationRegistry:
         record = job.record
         if not callable(job.runner):
             raise TypeError(f"runner must be callable, not {type(job.runner).__name__}")
-        answer = self._core.dispatch(delegation_id, capacity, elsewhere, address(record), job)
-        if not isinstance(answer, str):
-            _log.pass_on()
-            raise AtCapacity(*answer)
-        record["delegation_id"] = answer
-        if job.interrupt_fn is not None:
-            _interrupt.prepare(self._core.running())
+        owner = address(record)
         try:
-            self._workers.submit((self, job))
+            answer = self._core.dispatch(delegation_id or None, capacity, elsewhere, owner, job)
+            if isinstance(answer, str):
+                record["delegation_id"] = delegation_id or answer
+                if job.interrupt_fn is not None:
+                    _interrupt.prepare(self._core.running())
+                self._workers.submit((self, job))
         except BaseException:
-            self._core.withdraw(answer)
+            # By the job: an interrupt may have come before the answer was here.
+            self._core.withdraw(job)
             _log.pass_on()
             raise
         _log.pass_on()
+        if not isinstance(answer, str):
+            raise AtCapacity(*answer)
         return DelegationHandle(self, job)
 
     def active_count(self) -> int:
@@ -333,9 +328,22 @@ def _shown(job: Job, state: str, delivery: str | None) -> dict[str, Any]:
 
 def _run(work: tuple[DelegationRegistry, Job]) -> None:
     registry, job = work
-    event, exc = job.shape(job)
-    registry._end(job, event)
+    try:
+        if not registry._core.begin(job.record["delegation_id"]):
+            return
+        event, exc = _outcome.run(job)
+        registry._end(job, event)
+    except BaseException as stray:
+        # What another thread throws into this one finds it anywhere; a second end changes nothing.
+        registry._end(job, _outcome.failed(job, stray))
+        return
     if exc is not None:
         # After the end, so that a log handler that hangs holds no permit.
         _log.exception(exc, "delegation %s: its runner raised", job.record["delegation_id"])
     _log.pass_on()
+
+
+def _orphaned(work: tuple[DelegationRegistry, Job], exc: BaseException) -> None:
+    registry, job = work
+    if registry._core.begin(job.record["delegation_id"]):
+        registry._end(job, _outcome.failed(job, exc))

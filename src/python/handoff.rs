@@ -7,7 +7,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::fork;
-use crate::handoff::Handoff;
+use crate::handoff::{Handoff, NotStarted};
 
 /// Jobs on their way to Python worker threads.
 #[pyclass(name = "Handoff", module = "hermes_core._core", frozen)]
@@ -24,10 +24,9 @@ impl PyHandoff {
         Self { core }
     }
 
-    /// Queues a job; the ticket, and whether the caller must start a worker.
-    fn submit(&self, job: Py<PyAny>) -> (u64, bool) {
-        let submitted = self.core.submit(job);
-        (submitted.ticket, submitted.needs_worker)
+    /// Queues a job; whether the caller must start a worker.
+    fn submit(&self, job: Py<PyAny>) -> bool {
+        self.core.submit(job)
     }
 
     fn reserve(&self, wanted: usize) -> bool {
@@ -38,14 +37,10 @@ impl PyHandoff {
         self.core.started();
     }
 
-    fn not_started(&self, ticket: Option<u64>) -> Option<Py<PyAny>> {
-        match ticket {
-            Some(ticket) => self.core.not_started(ticket),
-            None => {
-                self.core.started();
-                None
-            }
-        }
+    /// A worker asked for could not be started: whether `job` still waited, and which others did.
+    fn not_started(&self, job: &Bound<'_, PyAny>) -> (bool, Vec<Py<PyAny>>) {
+        let NotStarted { own, orphans } = self.core.not_started(|waiting| waiting.is(job));
+        (own.is_some(), orphans)
     }
 
     /// The next job; `None` after `timeout` seconds without one.

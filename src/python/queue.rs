@@ -66,11 +66,17 @@ struct OwnedRoute<'py> {
     delegation_id: Option<Bound<'py, PyAny>>,
 }
 
+/// What the spelling of a str begins with that is not compared as it is.
+const MARK: char = '\u{fffd}';
+
 /// A str as the core compares it: two are equal there if and only if they are equal in Python.
 ///
-/// UTF-8 has no lone surrogates; a str with any is spelled by its bytes, behind a mark.
+/// UTF-8 has no lone surrogates; a str with any is spelled by its bytes, behind a mark, and so is
+/// one that begins with the mark.
 pub(super) fn key_text<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
-    if let Ok(text) = value.to_cow() {
+    if let Ok(text) = value.to_cow()
+        && !text.starts_with(MARK)
+    {
         return text;
     }
     let py = value.py();
@@ -80,7 +86,7 @@ pub(super) fn key_text<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
     match encoded.as_ref().map(|bytes| bytes.extract::<&[u8]>()) {
         Ok(Ok(bytes)) => {
             let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-            Cow::Owned(std::iter::once("\u{fffd}".to_owned()).chain(digits).collect())
+            Cow::Owned(std::iter::once(MARK.to_string()).chain(digits).collect())
         }
         _ => value.to_string_lossy(),
     }

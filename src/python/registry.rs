@@ -75,22 +75,28 @@ impl PyRegistry {
         }
     }
 
-    fn withdraw(&self, id: &str) -> Option<Py<PyAny>> {
-        self.core.withdraw(id)
+    /// A worker is about to run it; false if it was withdrawn.
+    fn begin(&self, id: &Bound<'_, PyString>) -> bool {
+        self.core.begin(&key_text(id))
+    }
+
+    /// Takes back a dispatch that no worker has begun, by its payload; whether there was one.
+    fn withdraw(&self, payload: &Bound<'_, PyAny>) -> bool {
+        self.core.withdraw(|record| record.payload.is(payload)).is_some()
     }
 
     /// Ends a delegation with the runner's status word and publishes its event. `None` if it had
     /// ended; else its state, and the payloads that retention let go, for the Python frame to drop.
     fn finish(
         &self,
-        id: &str,
+        id: &Bound<'_, PyString>,
         status: &Bound<'_, PyString>,
         event: Bound<'_, PyDict>,
     ) -> Option<(&'static str, Vec<Py<PyAny>>)> {
         let state = State::from_status(&status.to_string_lossy());
         let ended = with_route(&event, |route| {
             let item = event.clone().into_any().unbind();
-            self.core.finish(id, state, || self.queue.publish(item, route))
+            self.core.finish(&key_text(id), state, || self.queue.publish(item, route))
         });
         ended.then(|| (state.name(), self.core.prune()))
     }
@@ -104,12 +110,12 @@ impl PyRegistry {
         self.core.select(|record| Some(row(py, record)))
     }
 
-    fn get(&self, py: Python<'_>, id: &str) -> Option<Row> {
-        self.core.with(id, |record| row(py, record))
+    fn get(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> Option<Row> {
+        self.core.with(&key_text(id), |record| row(py, record))
     }
 
-    fn state(&self, id: &str) -> Option<&'static str> {
-        self.core.with(id, |record| record.state.name())
+    fn state(&self, id: &Bound<'_, PyString>) -> Option<&'static str> {
+        self.core.with(&key_text(id), |record| record.state.name())
     }
 
     /// The payloads of the running delegations that the owner fields select.
@@ -131,9 +137,14 @@ impl PyRegistry {
     }
 
     /// Waits up to `timeout` seconds for an end; whether it came. An unknown id has ended.
-    fn wait(&self, py: Python<'_>, id: &str, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    fn wait(
+        &self,
+        py: Python<'_>,
+        id: &Bound<'_, PyString>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
         let deadline = wait::deadline(timeout)?;
-        match self.core.ended_signal(id) {
+        match self.core.ended_signal(&key_text(id)) {
             Some(signal) => wait::wait(py, &signal, deadline),
             None => Ok(true),
         }

@@ -88,6 +88,8 @@ struct Eager(Arc<Events>);
 impl DeliveryObserver for Eager {
     fn taken(&self, _: &str) {}
 
+    fn dropped(&self, _: &str) {}
+
     fn returned(&self, _: &str) {
         self.0.try_take(ANY).unwrap();
     }
@@ -122,6 +124,10 @@ impl Curious {
 
 impl DeliveryObserver for Curious {
     fn taken(&self, _: &str) {
+        self.look();
+    }
+
+    fn dropped(&self, _: &str) {
         self.look();
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hermes_core::handoff::Handoff;
+use hermes_core::handoff::{Handoff, NotStarted};
 use hermes_core::sync::HeldLock;
 
 fn long() -> Instant {
@@ -66,7 +66,13 @@ impl Worker {
 fn idle(handoff: &Arc<Handoff<u32>>) -> usize {
     // Each unneeded reservation is given back at once.
     (0..)
-        .find(|&wanted| handoff.reserve(wanted + 1) && handoff.not_started(u64::MAX).is_none())
+        .find(|&wanted| {
+            let needs_worker = handoff.reserve(wanted + 1);
+            if needs_worker {
+                handoff.started();
+            }
+            needs_worker
+        })
         .unwrap()
 }
 
@@ -74,8 +80,7 @@ fn idle(handoff: &Arc<Handoff<u32>>) -> usize {
 fn each_job_without_an_idle_worker_asks_for_one() {
     let handoff = Handoff::default();
     let submitted = [10, 11, 12].map(|job| handoff.submit(job));
-    assert!(submitted.iter().all(|submitted| submitted.needs_worker));
-    assert_eq!(submitted.map(|submitted| submitted.ticket), [0, 1, 2]);
+    assert_eq!(submitted, [true; 3]);
     for job in [10, 11, 12] {
         handoff.started();
         assert_eq!(handoff.take(now()), Some(job), "first in, first out");
@@ -86,11 +91,10 @@ fn each_job_without_an_idle_worker_asks_for_one() {
 #[test]
 fn a_worker_asked_for_serves_whichever_job_is_first() {
     let handoff = Handoff::default();
-    let first = handoff.submit(1);
-    assert!(first.needs_worker);
-    assert_eq!(handoff.withdraw(first.ticket), Some(1));
-    assert!(!handoff.submit(2).needs_worker, "the one asked for has no other job");
-    assert!(handoff.submit(3).needs_worker);
+    assert!(handoff.submit(1));
+    assert_eq!(handoff.take(now()), Some(1), "a worker that was busy is free again");
+    assert!(!handoff.submit(2), "the one asked for has no other job");
+    assert!(handoff.submit(3));
 }
 
 #[test]
@@ -99,7 +103,7 @@ fn an_idle_worker_takes_the_job_and_none_is_started() {
     let worker = Worker::new(&handoff);
     for job in 0..100 {
         worker.wait(&handoff);
-        assert!(!handoff.submit(job).needs_worker);
+        assert!(!handoff.submit(job));
         assert_eq!(worker.job(), Some(job));
     }
     worker.end();
@@ -110,7 +114,7 @@ fn two_jobs_and_one_idle_worker_ask_for_one_more() {
     let handoff = Arc::new(Handoff::default());
     let worker = Worker::new(&handoff);
     worker.wait(&handoff);
-    let needs = [1, 2].map(|job| handoff.submit(job).needs_worker);
+    let needs = [1, 2].map(|job| handoff.submit(job));
     assert_eq!(needs, [false, true]);
     let first = worker.job().unwrap();
     handoff.started();
@@ -141,40 +145,52 @@ fn reserve_asks_until_enough_are_ready_and_counts_waiting_jobs() {
     let handoff = Handoff::default();
     assert!(!handoff.reserve(0));
     assert!(handoff.reserve(2) && handoff.reserve(2) && !handoff.reserve(2));
-    assert!(!handoff.submit(1).needs_worker, "one of the reserved takes it");
+    assert!(!handoff.submit(1), "one of the reserved takes it");
     assert!(handoff.reserve(2), "which leaves one, and two are wanted");
     for _ in 0..5 {
         handoff.started();
     }
-    assert!(handoff.submit(2).needs_worker, "more starts than reservations do not underflow");
+    assert!(handoff.submit(2), "more starts than reservations do not underflow");
 }
 
 #[test]
 fn f33_a_job_whose_worker_cannot_start_comes_back() {
     let handoff = Handoff::default();
-    let submitted = handoff.submit("job");
-    assert_eq!(handoff.not_started(submitted.ticket), Some("job"));
+    assert!(handoff.submit("job"));
+    let back = handoff.not_started(|&job| job == "job");
+    assert_eq!(back, NotStarted { own: Some("job"), orphans: vec![] });
     assert_eq!(handoff.take(now()), None);
-    assert!(handoff.submit("next").needs_worker, "the failed start is not counted on");
+    assert!(handoff.submit("next"), "the failed start is not counted on");
 }
 
 #[test]
 fn f33_a_job_that_another_worker_took_does_not_come_back() {
     let handoff = Handoff::default();
-    let submitted = handoff.submit("job");
+    assert!(handoff.submit("job"));
     assert_eq!(handoff.take(now()), Some("job"), "a worker that was busy is free again");
-    assert_eq!(handoff.not_started(submitted.ticket), None);
-    assert!(handoff.submit("next").needs_worker);
+    let back = handoff.not_started(|&job| job == "job");
+    assert_eq!(back, NotStarted { own: None, orphans: vec![] });
+    assert!(handoff.submit("next"));
 }
 
 #[test]
-fn a_withdrawn_job_is_gone_and_the_others_keep_their_order() {
+fn f33_a_job_that_counted_on_anothers_worker_comes_back_with_it() {
     let handoff = Handoff::default();
-    let tickets = [1, 2, 3].map(|job| handoff.submit(job).ticket);
-    assert_eq!(handoff.withdraw(tickets[1]), Some(2));
-    assert_eq!(handoff.withdraw(tickets[1]), None);
-    assert_eq!([handoff.take(now()), handoff.take(now())], [Some(1), Some(3)]);
-    assert_eq!(handoff.withdraw(tickets[0]), None, "a worker has it");
+    assert!(handoff.submit("a"));
+    assert_eq!(handoff.take(now()), Some("a"), "a worker that was busy is free again");
+    assert!(!handoff.submit("b"), "the worker on its way is for it");
+    let back = handoff.not_started(|&job| job == "a");
+    assert_eq!(back, NotStarted { own: None, orphans: vec!["b"] });
+}
+
+#[test]
+fn f33_a_job_with_a_worker_on_its_way_is_no_orphan() {
+    let handoff = Handoff::default();
+    assert!(handoff.submit("a"));
+    assert!(handoff.submit("b"));
+    let back = handoff.not_started(|&job| job == "a");
+    assert_eq!(back, NotStarted { own: Some("a"), orphans: vec![] });
+    assert_eq!(handoff.take(now()), Some("b"));
 }
 
 #[test]
@@ -182,7 +198,7 @@ fn a_deadline_tells_the_worker_to_go() {
     let handoff = Arc::new(Handoff::<u32>::default());
     assert_eq!(handoff.take(now() + Duration::from_millis(1)), None);
     assert_eq!(idle(&handoff), 0, "it is not counted as idle any more");
-    assert!(handoff.submit(1).needs_worker);
+    assert!(handoff.submit(1));
     assert_eq!(handoff.take(now()), Some(1), "a job that waits is taken at any deadline");
 }
 
@@ -217,7 +233,7 @@ fn f11_a_forked_child_starts_without_jobs_and_workers() {
     let mut held = HeldLock::hold(&handoff);
     assert_eq!(held.state().reset(), [2, 3]);
     drop(held);
-    assert!(handoff.submit(4).needs_worker);
+    assert!(handoff.submit(4));
     assert_eq!(handoff.take(now()), Some(4));
     worker.end();
 }
@@ -248,7 +264,7 @@ fn f33_many_threads_lose_no_job() {
                 barrier.wait();
                 for job in 0..JOBS {
                     unfinished.fetch_add(1, Ordering::SeqCst);
-                    if handoff.submit(submitter * JOBS + job).needs_worker {
+                    if handoff.submit(submitter * JOBS + job) {
                         alive.fetch_add(1, Ordering::SeqCst);
                         scope.spawn(work);
                     }

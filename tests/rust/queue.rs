@@ -380,6 +380,10 @@ impl DeliveryObserver for Curious {
         self.note("taken", delegation_id);
     }
 
+    fn dropped(&self, delegation_id: &str) {
+        self.note("dropped", delegation_id);
+    }
+
     fn returned(&self, delegation_id: &str) {
         self.note("returned", delegation_id);
     }

@@ -171,8 +171,10 @@ fn those_who_wait_for_an_end_are_woken_after_its_event_is_published() {
 #[test]
 fn those_who_wait_are_woken_when_the_delegation_is_forgotten() {
     let registry = Registry::new(0);
-    let forget: [fn(&Registry) -> usize; 2] =
-        [|registry| registry.withdraw("d").into_iter().count(), |registry| registry.clear().len()];
+    let forget: [fn(&Registry) -> usize; 2] = [
+        |registry| registry.withdraw(|record| &*record.id == "d").into_iter().count(),
+        |registry| registry.clear().len(),
+    ];
     for forget in forget {
         start(&registry, "d");
         let signal = registry.ended_signal("d").unwrap();
@@ -255,12 +257,26 @@ fn an_id_is_made_where_none_is_given() {
 fn f33_a_withdrawn_dispatch_leaves_nothing_behind() {
     let registry = Registry::new(0);
     registry.dispatch(Some("d"), 1, 0, Owner::default(), 5).unwrap();
-    assert_eq!(registry.withdraw("d"), Some(5));
+    assert_eq!(registry.withdraw(|record| &*record.id == "d"), Some(5));
     assert_eq!(registry.stats(), Stats::default());
-    assert_eq!(registry.withdraw("d"), None);
+    assert_eq!(registry.withdraw(|record| &*record.id == "d"), None);
     assert!(!registry.finish("d", State::Completed, || panic!("no end is published")));
     run(&registry, "ended");
-    assert_eq!(registry.withdraw("ended"), None, "its end is on its way");
+    assert_eq!(registry.withdraw(|record| &*record.id == "ended"), None, "its end is on its way");
+}
+
+#[test]
+fn f33_what_a_worker_has_begun_is_not_withdrawn() {
+    let registry = Registry::new(0);
+    start(&registry, "d");
+    assert!(registry.begin("d"));
+    assert_eq!(registry.withdraw(|_| true), None);
+    assert_eq!(registry.running(), 1);
+    start(&registry, "gone");
+    registry.withdraw(|record| &*record.id == "gone").unwrap();
+    assert!(!registry.begin("gone"), "its worker leaves it alone");
+    assert!(registry.finish("d", State::Completed, || ()));
+    assert!(!registry.begin("d"));
 }
 
 #[test]
@@ -270,14 +286,14 @@ fn permits_come_back_once_whatever_ends_their_delegation() {
         start(&registry, id);
     }
     assert!(registry.finish("finished", State::Completed, || ()));
-    registry.withdraw("finished");
+    registry.withdraw(|record| &*record.id == "finished");
     assert_eq!(registry.running(), 3);
-    registry.withdraw("withdrawn");
+    registry.withdraw(|record| &*record.id == "withdrawn");
     assert_eq!(registry.running(), 2);
     assert_eq!(registry.clear().len(), 3, "and the finished one's record");
     assert_eq!(registry.running(), 0);
     assert!(!registry.finish("late", State::Completed, || panic!("it was forgotten")));
-    registry.withdraw("cleared");
+    registry.withdraw(|record| &*record.id == "cleared");
     assert_eq!(registry.running(), 0);
 }
 
@@ -314,7 +330,7 @@ fn f7_of_32_threads_exactly_as_many_run_as_may() {
                     if let Ok(id) = dispatched {
                         right &= match round % 2 {
                             0 => registry.finish(&id, State::Completed, || ()),
-                            _ => registry.withdraw(&id) == Some(number),
+                            _ => registry.withdraw(|record| record.id == id) == Some(number),
                         };
                     }
                     wrong.fetch_add(usize::from(!right), Ordering::SeqCst);

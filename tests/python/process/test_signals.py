@@ -72,3 +72,50 @@ def test_ctrl_c_hands_a_wake_on(run_many: RunMany) -> None:
         sys.exit(9)
     """
     run_many(script, 9)
+
+
+def test_ctrl_c_anywhere_in_a_dispatch_leaks_nothing(run_many: RunMany) -> None:
+    """F33, F9: each dispatch either was refused by the interrupt, or ends with one event."""
+    script = """
+    import signal, sys, time
+    import hermes_core as hc
+
+    queue = hc.CompletionQueue()
+    registry = hc.DelegationRegistry(queue, capacity=10**6)
+    seed = int(sys.argv[1])
+    armed = False
+
+    def handler(*_):
+        # Only within the try: a real Ctrl-C in the loop itself is the loop's own affair.
+        if armed:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, handler)
+    started, refused = 0, 0
+    for n in range(300):
+        signal.setitimer(signal.ITIMER_REAL, (1 + (seed * 37 + n * 11) % 97) * 1e-6)
+        try:
+            armed = True
+            registry.dispatch(goal="g", runner=dict)
+            armed = False
+            started += 1
+        except KeyboardInterrupt:
+            armed = False
+            refused += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    # The interrupted ones that a worker had begun end, too.
+    handle = registry.dispatch(goal="last", runner=dict)
+    handle.result(60)
+    deadline = time.monotonic() + 60
+    while registry.active_count() and time.monotonic() < deadline:
+        queue.get(timeout=60)
+    assert registry.active_count() == 0, registry.stats()
+    assert registry.stats()["dispatched"] >= started + 1
+    while not queue.empty():
+        queue.get()
+    assert registry.stats()["undelivered"] == 0
+    assert all(record["state"] == "completed" for record in registry.list())
+    # Nothing is left that keeps a later job from its worker.
+    assert [registry.dispatch(goal="g", runner=dict).result(60) for _ in range(20)] == [{}] * 20
+    """
+    run_many(script, 0, times=60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import ctypes
 import inspect
 import threading
 from collections.abc import Callable
@@ -397,32 +398,83 @@ def test_any_text_is_carried(core: Any, dispatch: Dispatch) -> None:
     assert core.completion_queue.get(timeout=30)["session_key"] is None
 
 
+class NoThreads:
+    """Threads that cannot be started, while this is on."""
+
+    def __init__(self, core: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        # A pool of its own, without idle workers.
+        pool = core._registry._workers
+        self.fresh = type(pool)("async-delegate", pool._run, pool._orphaned)
+        self.core, self.monkeypatch = core, monkeypatch
+        self.start = threading.Thread.start
+
+    def __enter__(self) -> None:
+        def fail(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.monkeypatch.setattr(self.core._registry, "_workers", self.fresh)
+        self.monkeypatch.setattr(threading.Thread, "start", fail)
+
+    def __exit__(self, *_: object) -> None:
+        self.monkeypatch.setattr(threading.Thread, "start", self.start)
+
+
 def test_a_thread_that_cannot_start_is_a_refusal_that_leaks_nothing(
     core: Any, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F33: accepted and started are not one."""
-    busy, go = threading.Event(), threading.Event()
-
-    def runner() -> dict[str, Any]:
-        busy.set()
-        assert go.wait(30)
-        return {}
-
-    dispatch(runner)
-    assert busy.wait(30)
-
-    def fail(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    # Occupy every idle worker, so that the next one needs a thread.
-    with monkeypatch.context() as patch:
-        patch.setattr(core._registry, "_workers", type(core._registry._workers)("other", print))
-        patch.setattr(threading.Thread, "start", fail)
+    with NoThreads(core, monkeypatch):
         refused = dispatch()
     assert refused["status"] == "rejected"
     assert "can't start new thread" in refused["error"]
-    assert core.active_count() == 1
-    go.set()
+    assert core.active_count() == 0
+    assert core.list_async_delegations() == []
+    assert dispatch()["status"] == "dispatched"
     core.completion_queue.get(timeout=30)
     assert core.completion_queue.empty()
-    assert core.active_count() == 0
+
+
+def test_a_job_that_counted_on_a_thread_that_cannot_start_ends_with_an_error(
+    core: Any, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F33: it was accepted, so it ends with an event, once."""
+    second: list[dict[str, Any]] = []
+    no_threads = NoThreads(core, monkeypatch)
+
+    def fail(thread: threading.Thread) -> None:
+        if not second:
+            # Meanwhile another worker has taken the first job, and a second one comes.
+            assert handoff.take(0.0) is not None
+            second.append(dispatch())
+        raise RuntimeError("can't start new thread")
+
+    handoff = no_threads.fresh._handoff
+    with no_threads:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        first = dispatch()
+    assert first["status"] == "dispatched"
+    event = core.completion_queue.get(timeout=30)
+    assert event["delegation_id"] == second[0]["delegation_id"]
+    assert (event["status"], event["error"]) == ("error", "RuntimeError: can't start new thread")
+    assert core.active_count() == 1
+
+
+def test_what_another_thread_throws_into_a_worker_loses_no_end(
+    core: Any, dispatch: Dispatch
+) -> None:
+    """F9: an asynchronous exception finds the worker anywhere."""
+    throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    for n in range(200):
+        ident = threading.Event(), []
+
+        def runner(n: int = n, ident: Any = ident) -> dict[str, Any]:
+            ident[1].append(threading.get_ident())
+            ident[0].set()
+            return {"summary": str(sum(range(n * 20)))}
+
+        dispatch(runner, max_async_children=1)
+        assert ident[0].wait(30)
+        throw(ctypes.c_ulong(ident[1][0]), ctypes.py_object(RuntimeError))
+        assert core.completion_queue.get(timeout=30)["status"] in ("completed", "error")
+        assert core.active_count() == 0
+    assert core.completion_queue.empty()
