@@ -301,16 +301,12 @@ impl<P> DelegationRegistry<P> {
         Ok(id)
     }
 
-    /// A worker is about to run it; `false` if the dispatch was withdrawn, or it has ended.
-    pub fn begin(&self, id: &str) -> bool {
+    /// A worker is about to run it: whether it is the first to, and nothing if the dispatch was
+    /// withdrawn or has ended.
+    pub fn begin(&self, id: &str) -> Option<bool> {
         let mut table = self.table.0.lock();
-        match table.records.get_mut(id) {
-            Some(record) if !record.state.is_terminal() => {
-                record.begun = true;
-                true
-            }
-            _ => false,
-        }
+        let record = table.records.get_mut(id).filter(|record| !record.state.is_terminal())?;
+        Some(!std::mem::replace(&mut record.begun, true))
     }
 
     /// Takes back a dispatch that no worker has begun, as if it had not been: the caller is told

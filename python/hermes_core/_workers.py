@@ -99,10 +99,15 @@ class WorkerPool(Generic[J]):
 
 def _work(handoff: _core.Handoff[J], run: Callable[[J], None], idle_seconds: float) -> None:
     handoff.started()
+    # What another thread throws into this one (PyThreadState_SetAsyncExc) may come anywhere; a job
+    # in hand is then run again, and knows that it was begun.
+    hand: list[J] = []
     while True:
-        job = handoff.take(idle_seconds)
-        if job is None:
-            return
-        run(job)
-        # A waiting worker keeps nothing alive.
-        del job
+        try:
+            if not hand and not handoff.take(idle_seconds, hand):
+                return
+            run(hand[0])
+            # A waiting worker keeps nothing alive.
+            hand.clear()
+        except BaseException:
+            continue

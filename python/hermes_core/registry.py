@@ -328,15 +328,15 @@ def _shown(job: Job, state: str, delivery: str | None) -> dict[str, Any]:
 
 def _run(work: tuple[DelegationRegistry, Job]) -> None:
     registry, job = work
-    try:
-        if not registry._core.begin(job.record["delegation_id"]):
-            return
-        event, exc = _outcome.run(job)
-        registry._end(job, event)
-    except BaseException as stray:
-        # What another thread throws into this one finds it anywhere; a second end changes nothing.
-        registry._end(job, _outcome.failed(job, stray))
+    first = registry._core.begin(job.record["delegation_id"])
+    if first is None:
         return
+    if not first:
+        # Its runner was under way when something was thrown into this thread.
+        registry._end(job, _outcome.failed(job, RuntimeError("its worker was interrupted")))
+        return
+    event, exc = _outcome.run(job)
+    registry._end(job, event)
     if exc is not None:
         # After the end, so that a log handler that hangs holds no permit.
         _log.exception(exc, "delegation %s: its runner raised", job.record["delegation_id"])

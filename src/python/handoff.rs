@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use super::fork;
 use crate::handoff::{Handoff, NotStarted};
@@ -43,14 +44,20 @@ impl PyHandoff {
         (own.is_some(), orphans)
     }
 
-    /// The next job; `None` after `timeout` seconds without one.
-    fn take(&self, py: Python<'_>, timeout: f64) -> Option<Py<PyAny>> {
+    /// Appends the next job to `hand`; false after `timeout` seconds without one.
+    ///
+    /// Into a list that the caller has: an exception thrown into its thread could lose a result.
+    fn take(&self, timeout: f64, hand: &Bound<'_, PyList>) -> PyResult<bool> {
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
         let core = &*self.core;
-        py.detach(|| {
+        let job = hand.py().detach(|| {
             let deadline = Instant::now().checked_add(timeout)?;
             core.take(deadline)
-        })
+        });
+        match job {
+            Some(job) => hand.append(job).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

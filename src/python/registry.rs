@@ -75,8 +75,8 @@ impl PyRegistry {
         }
     }
 
-    /// A worker is about to run it; false if it was withdrawn.
-    fn begin(&self, id: &Bound<'_, PyString>) -> bool {
+    /// A worker is about to run it: whether it is the first to; `None` if it was withdrawn.
+    fn begin(&self, id: &Bound<'_, PyString>) -> Option<bool> {
         self.core.begin(&key_text(id))
     }
 

@@ -269,14 +269,15 @@ fn f33_a_withdrawn_dispatch_leaves_nothing_behind() {
 fn f33_what_a_worker_has_begun_is_not_withdrawn() {
     let registry = Registry::new(0);
     start(&registry, "d");
-    assert!(registry.begin("d"));
+    assert_eq!(registry.begin("d"), Some(true));
+    assert_eq!(registry.begin("d"), Some(false), "once");
     assert_eq!(registry.withdraw(|_| true), None);
     assert_eq!(registry.running(), 1);
     start(&registry, "gone");
     registry.withdraw(|record| &*record.id == "gone").unwrap();
-    assert!(!registry.begin("gone"), "its worker leaves it alone");
+    assert_eq!(registry.begin("gone"), None, "its worker leaves it alone");
     assert!(registry.finish("d", State::Completed, || ()));
-    assert!(!registry.begin("d"));
+    assert_eq!(registry.begin("d"), None);
 }
 
 #[test]
