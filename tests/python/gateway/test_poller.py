@@ -27,7 +27,9 @@ class Tui:
         self._stops: list[threading.Event] = []
         monkeypatch.setattr(server, "_run_prompt_submit", self._turn)
         monkeypatch.setattr(server, "_emit", self._emit)
-        monkeypatch.setattr(server, "_sessions", {})
+        # The very dict: the loop's stand-in knows it.
+        self._before = dict(server._sessions)
+        server._sessions.clear()
 
     def open(self, key: str, busy: bool = False) -> dict[str, Any]:
         session = {"session_key": key, "history_lock": threading.Lock(), "running": busy}
@@ -41,6 +43,8 @@ class Tui:
             session["_finalized"] = True
         for stop in self._stops:
             stop.set()
+        self.server._sessions.clear()
+        self.server._sessions.update(self._before)
 
     def wait_for(self, count: int) -> None:
         def enough() -> bool:
@@ -164,3 +168,62 @@ def test_an_uninstall_takes_the_pollers_back(tui: Tui, installed: Host) -> None:
     gateway.install()
     installed.queue.put(event(2, "a"))
     tui.wait_for(2)
+
+
+def test_a_result_under_a_rotated_key_comes_home(tui: Tui, installed: Host) -> None:
+    """F13: the context is compressed twice while children run."""
+    session = tui.open("key 1")
+    turns = tui.turns["key 1"]
+    for n, key in enumerate(("key 1", "key 2", "key 3"), start=1):
+        session["session_key"] = key
+        installed.queue.put(event(n, key))
+        tui.wait_for(n)
+    for n, key in enumerate(("key 1", "key 2", "key 3"), start=4):
+        installed.queue.put(event(n, key))
+        tui.wait_for(n)
+    assert [text[text.index("<") :][:3] for text in turns] == [f"<{n}>" for n in range(1, 7)]
+
+
+def test_an_old_key_that_another_session_has_now_is_that_ones(tui: Tui, installed: Host) -> None:
+    """F2, F13"""
+    first = tui.open("old")
+    installed.queue.put(event(1, "old"))
+    tui.wait_for(1)
+    first["session_key"] = "new"
+    installed.queue.put(event(2, "new"))
+    tui.wait_for(2)
+    del tui.server._sessions["old"]
+    tui.server._sessions["renamed"] = first
+    tui.turns["taken over"] = []
+    second = tui.open("old", busy=True)
+    tui.turns["old"] = turns = []
+    installed.queue.put(event(3, "old"))
+    until(lambda: ("old", tui.shown[-1][1]) == tui.shown[-1], "it is announced in the second")
+    with second["history_lock"]:
+        second["running"] = False
+    until(lambda: len(turns) == 1, "it is delivered")
+    assert "<3>" in turns[0]
+
+
+def test_an_event_that_the_loop_cannot_read_ends_no_poller(tui: Tui, installed: Host) -> None:
+    """F1: today the session's poller is dead after it."""
+    tui.open("a")
+    installed.queue.put({"type": "completion", "session_key": "a", "session_id": ["x"]})
+    installed.queue.put(event(1, "a"))
+    tui.wait_for(1)
+    assert "<1>" in tui.turns["a"][0]
+
+
+def test_notices_and_results_take_turns(tui: Tui, installed: Host) -> None:
+    """F16: a stream of one does not keep the other waiting."""
+    session = tui.open("a", busy=True)
+    installed.queue.put(event(0, "a"))
+    until(lambda: bool(tui.shown), "the first is announced, and waits")
+    for n in range(1, 20):
+        installed.queue.put(event(n, "a"))
+    installed.queue.put(event(99, "", "watch_match"))
+    with session["history_lock"]:
+        session["running"] = False
+    tui.wait_for(21)
+    place = next(n for n, text in enumerate(tui.turns["a"]) if "<99>" in text)
+    assert place <= 2
