@@ -19,11 +19,12 @@ pub enum Place {
     Header,
 }
 
-/// What a line of untrusted text must not begin with.
+/// What a line of untrusted text must not begin with. Without the colon of two of them: a field's
+/// end and the text that follows it would make a whole one.
 const MARKERS: [&str; 7] = [
     "[ASYNC DELEGATION",
-    "[IMPORTANT:",
-    "[System:",
+    "[IMPORTANT",
+    "[System",
     "--- RESULT ---",
     "--- ERROR ---",
     "--- ✓ TASK",

@@ -303,9 +303,14 @@ impl<P> DelegationRegistry<P> {
 
     /// A worker is about to run it: whether it is the first to, and nothing if the dispatch was
     /// withdrawn or has ended.
-    pub fn begin(&self, id: &str) -> Option<bool> {
+    ///
+    /// `is_it` tells the record from a later one that was given the same id.
+    pub fn begin(&self, id: &str, is_it: impl FnOnce(&Record<P>) -> bool) -> Option<bool> {
         let mut table = self.table.0.lock();
         let record = table.records.get_mut(id).filter(|record| !record.state.is_terminal())?;
+        if !is_it(record) {
+            return None;
+        }
         Some(!std::mem::replace(&mut record.begun, true))
     }
 
@@ -322,7 +327,7 @@ impl<P> DelegationRegistry<P> {
         let record = table.records.remove(&id)?;
         table.stats.dispatched -= 1;
         drop(table);
-        tracing::warn!(id = &*id, "delegation withdrawn before it began");
+        tracing::info!(id = &*id, "delegation withdrawn before it began");
         Some(record.let_go())
     }
 
@@ -332,9 +337,22 @@ impl<P> DelegationRegistry<P> {
     /// woken after. `false` means that it had ended, or was never known: nothing is published, the
     /// late result is to be discarded.
     pub fn finish(&self, id: &str, state: State, publish: impl FnOnce()) -> bool {
+        self.finish_if(id, state, |_| true, publish)
+    }
+
+    /// As [`Self::finish`], for the record that `is_it` knows: another may have the same id by now.
+    pub fn finish_if(
+        &self,
+        id: &str,
+        state: State,
+        is_it: impl FnOnce(&Record<P>) -> bool,
+        publish: impl FnOnce(),
+    ) -> bool {
         let mut table = self.table.0.lock();
         let ended = match table.records.get_mut(id) {
-            Some(record) if record.state.may_become(state) && state.is_terminal() => {
+            Some(record)
+                if record.state.may_become(state) && state.is_terminal() && is_it(record) =>
+            {
                 record.state = state;
                 record.delivery = Delivery::Pending;
                 record.permit = None;

@@ -7,6 +7,7 @@ here. ``logging`` is imported when there is a line to pass on, or found if the p
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 from . import _core
@@ -19,7 +20,15 @@ _known: list[Any] = []
 
 
 def pass_on() -> None:
-    """Hand what the core has logged to ``logging``, and tell it which levels are wanted."""
+    """Hand what the core has logged to ``logging``, and tell it which levels are wanted.
+
+    Never raises: what is told here has happened already.
+    """
+    with suppress(Exception):
+        _pass_on()
+
+
+def _pass_on() -> None:
     lines = _core.take_log()
     if lines is not None:
         import logging

@@ -18,11 +18,17 @@ _SUCCESS = ("completed", "success")
 
 def describe(exc: BaseException) -> str:
     """``TypeName: message``; an exception that cannot be printed is named."""
-    name = type(exc).__name__
+    # Past any __name__ that a metaclass may pretend.
+    name: str = type.__dict__["__name__"].__get__(type(exc))
     try:
         return f"{name}: {exc}"
     except BaseException:
         return f"{name}: <its message cannot be printed>"
+
+
+def status_word(status: object) -> str:
+    """A runner's status, for the state it means; one that is no str means an error."""
+    return str.__str__(status) if issubclass(type(status), str) else "error"
 
 
 def run(job: Job) -> tuple[dict[str, Any], BaseException | None]:

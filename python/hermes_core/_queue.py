@@ -48,3 +48,7 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
         """
         # The removed events are dropped by this frame, not by the native one.
         self._shutdown(bool(immediate))
+
+    def __del__(self) -> None:
+        # What still waits is dropped by this frame, not by the native one.
+        self._drain()

@@ -6,6 +6,7 @@ interpreter that ends finds no native frame beneath running Python code.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import threading
 from collections.abc import Callable
@@ -49,56 +50,66 @@ class WorkerPool(Generic[J]):
     def submit(self, job: J) -> None:
         """Have a worker run ``job``, starting one if none is free.
 
-        Raises what kept a thread from starting, say RuntimeError, or KeyboardInterrupt; then no
-        worker will run the job, unless one has begun.
+        Raises what kept a thread from starting, say RuntimeError, or KeyboardInterrupt. A worker
+        may have the job all the same.
         """
-        # What the native call answers may be lost to an interrupt on its way here.
-        needs_worker = True
+        number = next(self._numbers)
         try:
-            needs_worker = self._handoff.submit(job)
-            if needs_worker:
-                self._start()
+            if self._handoff.submit(job, number):
+                self._start(number)
         except BaseException as exc:
-            if needs_worker and (self._give_up(job, exc) or not isinstance(exc, Exception)):
-                raise
+            for orphan in self._handoff.not_started(number, job):
+                if self._orphaned is not None:
+                    self._orphaned(orphan, exc)
+            raise
 
     def submit_to_any(self, job: J) -> None:
         """Have a worker run ``job``; if none can be started, whichever is free first."""
-        if self._handoff.submit(job):
-            self._start_if_possible()
+        number = next(self._numbers)
+        if self._handoff.submit(job, number):
+            self._start_if_possible(number)
 
     def reserve(self, wanted: int) -> None:
         """Start a worker unless ``wanted`` are free."""
-        if self._handoff.reserve(wanted):
-            self._start_if_possible()
+        number = next(self._numbers)
+        if self._handoff.reserve(wanted, number):
+            self._start_if_possible(number)
 
-    def _start_if_possible(self) -> None:
+    def _start_if_possible(self, number: int) -> None:
         try:
-            self._start()
+            self._start(number)
         except BaseException as exc:
             # Not on its way any more; what waits stays for the workers there are.
-            self._handoff.started()
+            self._handoff.started(number)
             if not isinstance(exc, Exception):
                 raise
 
-    def _give_up(self, job: J, exc: BaseException) -> bool:
-        waited, orphans = self._handoff.not_started(job)
-        for orphan in orphans:
-            if self._orphaned is not None:
-                self._orphaned(orphan, exc)
-        return waited
-
-    def _start(self) -> None:
+    def _start(self, number: int) -> None:
+        if _closed:
+            # On 3.11 a thread started at this point may end before its starter sees it run.
+            raise RuntimeError("the interpreter shuts down: no thread is started any more")
         threading.Thread(
             target=_work,
-            args=(self._handoff, self._run, self._idle_seconds),
-            name=f"{self._name}_{next(self._numbers)}",
+            args=(self._handoff, number, self._run, self._idle_seconds),
+            name=f"{self._name}_{number}",
             daemon=True,
         ).start()
 
 
-def _work(handoff: _core.Handoff[J], run: Callable[[J], None], idle_seconds: float) -> None:
-    handoff.started()
+_closed = False
+
+
+@atexit.register
+def _close() -> None:
+    # Registered at import, so it runs after the handlers of those who use this.
+    global _closed
+    _closed = True
+
+
+def _work(
+    handoff: _core.Handoff[J], number: int, run: Callable[[J], None], idle_seconds: float
+) -> None:
+    handoff.started(number)
     # What another thread throws into this one (PyThreadState_SetAsyncExc) may come anywhere; a job
     # in hand is then run again, and knows that it was begun.
     hand: list[J] = []

@@ -35,6 +35,9 @@ class AtCapacity(RuntimeError):
         self.limit = limit
         self.running = running
 
+    def __reduce__(self) -> tuple[type[AtCapacity], tuple[int, int]]:
+        return type(self), (self.limit, self.running)
+
 
 class Job:
     """One delegation as the registry holds it: the record, and what to run."""
@@ -125,6 +128,8 @@ class DelegationRegistry:
         if not callable(job.runner):
             raise TypeError(f"runner must be callable, not {type(job.runner).__name__}")
         owner = address(record)
+        handle = DelegationHandle(self, job)
+        answer: str | tuple[int, int] | None = None
         try:
             answer = self._core.dispatch(delegation_id or None, capacity, elsewhere, owner, job)
             if isinstance(answer, str):
@@ -132,15 +137,17 @@ class DelegationRegistry:
                 if job.interrupt_fn is not None:
                     _interrupt.prepare(self._core.running())
                 self._workers.submit((self, job))
-        except BaseException:
-            # By the job: an interrupt may have come before the answer was here.
-            self._core.withdraw(job)
-            _log.pass_on()
-            raise
+        except BaseException as exc:
+            # By the job: an interrupt may have come before the answer was here. If another worker
+            # has begun it, it does not matter that no thread could be started.
+            withdrawn = self._core.withdraw(job)
+            if withdrawn or not isinstance(answer, str) or not isinstance(exc, Exception):
+                _log.pass_on()
+                raise
         _log.pass_on()
-        if not isinstance(answer, str):
+        if isinstance(answer, tuple):
             raise AtCapacity(*answer)
-        return DelegationHandle(self, job)
+        return handle
 
     def active_count(self) -> int:
         """How many delegations run, in O(1)."""
@@ -208,15 +215,21 @@ class DelegationRegistry:
         record = job.record
         status = event["status"]
         record["status"], record["completed_at"] = status, event["completed_at"]
+        word = _outcome.status_word(status)
+        ended = self._core.finish(record["delegation_id"], job, word, event)
         # The runner's closures go now, in this frame, not when the record does.
         job.runner = job.context = job.interrupt_fn = None
-        word = status if isinstance(status, str) else "error"
-        ended = self._core.finish(record["delegation_id"], word, event)
         if ended is None:
             return
         job.state, _ = ended
         if self.on_end is not None:
             self.on_end(record)
+
+    def __del__(self) -> None:
+        # What is still kept is dropped by this frame, not by the native one.
+        core = getattr(self, "_core", None)
+        if core is not None:
+            core.clear()
 
     def clear(self) -> None:
         """Forget every delegation; runners that still run end unheard."""
@@ -225,18 +238,18 @@ class DelegationRegistry:
 
 
 class DelegationHandle:
-    """One dispatched delegation.
+    """One dispatched delegation."""
 
-    Attributes:
-        id: ``deleg_`` and 16 hex digits.
-    """
-
-    __slots__ = ("_job", "_registry", "id")
+    __slots__ = ("_job", "_registry")
 
     def __init__(self, registry: DelegationRegistry, job: Job) -> None:
         self._registry = registry
         self._job = job
-        self.id: str = job.record["delegation_id"]
+
+    @property
+    def id(self) -> str:
+        """``deleg_`` and 16 hex digits."""
+        return str(self._job.record["delegation_id"])
 
     @property
     def state(self) -> str:
@@ -328,7 +341,7 @@ def _shown(job: Job, state: str, delivery: str | None) -> dict[str, Any]:
 
 def _run(work: tuple[DelegationRegistry, Job]) -> None:
     registry, job = work
-    first = registry._core.begin(job.record["delegation_id"])
+    first = registry._core.begin(job.record["delegation_id"], job)
     if first is None:
         return
     if not first:
@@ -345,5 +358,5 @@ def _run(work: tuple[DelegationRegistry, Job]) -> None:
 
 def _orphaned(work: tuple[DelegationRegistry, Job], exc: BaseException) -> None:
     registry, job = work
-    if registry._core.begin(job.record["delegation_id"]):
+    if registry._core.begin(job.record["delegation_id"], job):
         registry._end(job, _outcome.failed(job, exc))

@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::fork;
-use crate::handoff::{Handoff, NotStarted};
+use crate::handoff::Handoff;
+use crate::wake::Signal;
 
 /// Jobs on their way to Python worker threads.
 #[pyclass(name = "Handoff", module = "hermes_core._core", frozen)]
@@ -25,23 +26,22 @@ impl PyHandoff {
         Self { core }
     }
 
-    /// Queues a job; whether the caller must start a worker.
-    fn submit(&self, job: Py<PyAny>) -> bool {
-        self.core.submit(job)
+    /// Queues a job; whether the caller must start the worker `start`.
+    fn submit(&self, job: Py<PyAny>, start: u64) -> bool {
+        self.core.submit(job, start)
     }
 
-    fn reserve(&self, wanted: usize) -> bool {
-        self.core.reserve(wanted)
+    fn reserve(&self, wanted: usize, start: u64) -> bool {
+        self.core.reserve(wanted, start)
     }
 
-    fn started(&self) {
-        self.core.started();
+    fn started(&self, start: u64) {
+        self.core.started(start);
     }
 
-    /// A worker asked for could not be started: whether `job` still waited, and which others did.
-    fn not_started(&self, job: &Bound<'_, PyAny>) -> (bool, Vec<Py<PyAny>>) {
-        let NotStarted { own, orphans } = self.core.not_started(|waiting| waiting.is(job));
-        (own.is_some(), orphans)
+    /// The worker `start` could not be started: the jobs other than `job` that counted on it.
+    fn not_started(&self, start: u64, job: &Bound<'_, PyAny>) -> Vec<Py<PyAny>> {
+        self.core.not_started(start, |waiting| waiting.is(job)).orphans
     }
 
     /// Appends the next job to `hand`; false after `timeout` seconds without one.
@@ -49,14 +49,17 @@ impl PyHandoff {
     /// Into a list that the caller has: an exception thrown into its thread could lose a result.
     fn take(&self, timeout: f64, hand: &Bound<'_, PyList>) -> PyResult<bool> {
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-        let core = &*self.core;
-        let job = hand.py().detach(|| {
-            let deadline = Instant::now().checked_add(timeout)?;
-            core.take(deadline)
-        });
-        match job {
-            Some(job) => hand.append(job).map(|()| true),
-            None => Ok(false),
+        let deadline = Instant::now().checked_add(timeout);
+        let signal = Arc::new(Signal::for_this_thread());
+        loop {
+            // Attached: the collector must not see a job in one of its passes and miss it in another.
+            if let Some(job) = self.core.poll(&signal) {
+                return hand.append(job).map(|()| true);
+            }
+            let woken = hand.py().detach(|| signal.wait_until(deadline));
+            if !self.core.stays(&signal, woken) {
+                return Ok(false);
+            }
         }
     }
 

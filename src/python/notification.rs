@@ -46,7 +46,8 @@ impl PrintedObject {
             Some(number) if number.is_exact_instance_of::<PyFloat>() => {
                 Some(Number::Float(number.extract()?))
             }
-            Some(number) if number.is_exact_instance_of::<PyInt>() => Some(int(number)?),
+            // An int longer than the process lets print is known by its text alone.
+            Some(number) if number.is_exact_instance_of::<PyInt>() => int(number).ok(),
             _ => None,
         };
         Ok(PrintedObject { text: text.clone().unbind(), is_truthy, number })

@@ -9,7 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use super::{fork, wait};
 use crate::error::Error;
@@ -58,14 +58,6 @@ fn raise(py: Python<'_>, error: &Error) -> PyErr {
     }
 }
 
-/// An event's address, read before the queue's lock is taken.
-#[derive(Default)]
-struct OwnedRoute<'py> {
-    kind: Option<Bound<'py, PyAny>>,
-    session_key: Option<Bound<'py, PyAny>>,
-    delegation_id: Option<Bound<'py, PyAny>>,
-}
-
 /// What the spelling of a str begins with that is not compared as it is.
 const MARK: char = '\u{fffd}';
 
@@ -96,6 +88,32 @@ fn text<'a>(value: Option<&'a Bound<'_, PyAny>>) -> Option<Cow<'a, str>> {
     value?.cast::<PyString>().ok().map(key_text)
 }
 
+/// An event's values under the three names, in the order of `names`.
+///
+/// Not by the dict's lookup: a key with an `__eq__` of its own would run Python code beneath.
+fn values<'py>(
+    event: &Bound<'py, PyDict>,
+    names: [&Bound<'py, PyString>; 3],
+) -> [Option<Bound<'py, PyAny>>; 3] {
+    let mut found = [const { None }; 3];
+    let mut missing = names.len();
+    for (key, value) in event.iter() {
+        let name = names.iter().position(|name| name.is(&key)).or_else(|| {
+            let key = key.cast_exact::<PyString>().ok()?;
+            let key = key.to_str().ok()?;
+            names.iter().position(|name| name.to_str().is_ok_and(|name| name == key))
+        });
+        if let Some(name) = name {
+            found[name] = Some(value);
+            missing -= 1;
+            if missing == 0 {
+                break;
+            }
+        }
+    }
+    found
+}
+
 /// Files `item` under its kind, session key and delegation, and passes the route to `use_route`.
 pub(super) fn with_route<'py, R>(
     item: &Bound<'py, PyAny>,
@@ -103,33 +121,28 @@ pub(super) fn with_route<'py, R>(
 ) -> R {
     let Ok(event) = item.cast::<PyDict>() else { return use_route(Route::default()) };
     let py = item.py();
-    // An event whose keys cannot be compared has no address.
-    let get = |key: &Bound<'py, PyString>| event.get_item(key).ok().flatten();
-    let mut owned = OwnedRoute {
-        kind: get(intern!(py, "type")),
-        session_key: get(intern!(py, "session_key")),
-        delegation_id: None,
-    };
-    let kind = match &owned.kind {
+    let names = [intern!(py, "type"), intern!(py, "session_key"), intern!(py, "delegation_id")];
+    let [kind, session_key, delegation_id] = values(event, names);
+    let kind = match &kind {
         None => Some(Cow::Borrowed(kind::COMPLETION)),
         value => text(value.as_ref()),
     };
-    if kind.as_deref() == Some(kind::ASYNC_DELEGATION) {
-        owned.delegation_id = get(intern!(py, "delegation_id"));
-    }
+    let ends_one = kind.as_deref() == Some(kind::ASYNC_DELEGATION);
+    let delegation_id = delegation_id.filter(|_| ends_one);
     use_route(Route {
         kind: kind.as_deref(),
-        session_key: Some(text(owned.session_key.as_ref()).as_deref().unwrap_or_default()),
-        delegation_id: text(owned.delegation_id.as_ref()).as_deref(),
+        session_key: Some(text(session_key.as_ref()).as_deref().unwrap_or_default()),
+        delegation_id: text(delegation_id.as_ref()).as_deref(),
     })
 }
 
 /// The `types` argument of a take.
 fn kinds(types: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    let known = types.is_instance_of::<PyList>()
-        || types.is_instance_of::<PyTuple>()
-        || types.is_instance_of::<PySet>()
-        || types.is_instance_of::<PyFrozenSet>();
+    // Exactly these: a subclass may iterate in Python code.
+    let known = types.is_exact_instance_of::<PyList>()
+        || types.is_exact_instance_of::<PyTuple>()
+        || types.is_exact_instance_of::<PySet>()
+        || types.is_exact_instance_of::<PyFrozenSet>();
     let kinds: Vec<String> = match known {
         true => types
             .try_iter()?
@@ -154,9 +167,8 @@ pub(super) struct PyCompletionQueue {
 #[pymethods]
 impl PyCompletionQueue {
     #[new]
-    #[pyo3(signature = (maxsize = 0))]
-    fn new(maxsize: isize) -> Self {
-        let core = Arc::new(Core::new(maxsize));
+    fn new() -> Self {
+        let core = Arc::new(Core::new(0));
         fork::register(&core);
         Self { core }
     }
@@ -254,8 +266,9 @@ impl PyCompletionQueue {
     }
 
     #[setter]
-    fn set_maxsize(&self, maxsize: isize) {
-        self.core.set_maxsize(maxsize);
+    fn set_maxsize(&self, maxsize: &Bound<'_, PyInt>) -> PyResult<()> {
+        self.core.set_maxsize(maxsize.extract()?);
+        Ok(())
     }
 
     #[getter]
@@ -282,6 +295,11 @@ impl PyCompletionQueue {
     /// Shuts down; returns the events removed, so that the Python frame drops them.
     fn _shutdown(&self, immediate: bool) -> Vec<Py<PyAny>> {
         self.core.shutdown(immediate)
+    }
+
+    /// Removes all events; for the Python frame that finalizes the queue to drop.
+    fn _drain(&self) -> Vec<Py<PyAny>> {
+        self.core.drain()
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

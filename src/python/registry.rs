@@ -76,8 +76,8 @@ impl PyRegistry {
     }
 
     /// A worker is about to run it: whether it is the first to; `None` if it was withdrawn.
-    fn begin(&self, id: &Bound<'_, PyString>) -> Option<bool> {
-        self.core.begin(&key_text(id))
+    fn begin(&self, id: &Bound<'_, PyString>, payload: &Bound<'_, PyAny>) -> Option<bool> {
+        self.core.begin(&key_text(id), |record| record.payload.is(payload))
     }
 
     /// Takes back a dispatch that no worker has begun, by its payload; whether there was one.
@@ -90,13 +90,16 @@ impl PyRegistry {
     fn finish(
         &self,
         id: &Bound<'_, PyString>,
+        payload: &Bound<'_, PyAny>,
         status: &Bound<'_, PyString>,
         event: Bound<'_, PyDict>,
     ) -> Option<(&'static str, Vec<Py<PyAny>>)> {
         let state = State::from_status(&status.to_string_lossy());
         let ended = with_route(&event, |route| {
             let item = event.clone().into_any().unbind();
-            self.core.finish(&key_text(id), state, || self.queue.publish(item, route))
+            let is_it = |record: &Record<Py<PyAny>>| record.payload.is(payload);
+            let publish = || self.queue.publish(item, route);
+            self.core.finish_if(&key_text(id), state, is_it, publish)
         });
         ended.then(|| (state.name(), self.core.prune()))
     }

@@ -75,8 +75,14 @@ pub(super) fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<In
     let Some(timeout) = timeout.filter(|timeout| !timeout.is_none()) else { return Ok(None) };
     let seconds = if let Ok(seconds) = timeout.cast::<PyFloat>() {
         seconds.value()
-    } else if let Ok(seconds) = timeout.cast::<PyInt>() {
-        seconds.extract::<f64>().unwrap_or(f64::INFINITY)
+    } else if let Ok(seconds) = timeout.cast_exact::<PyInt>() {
+        match seconds.extract::<i64>() {
+            Ok(seconds) => seconds as f64,
+            Err(_) if seconds.lt(0)? => -1.0,
+            Err(_) => f64::INFINITY,
+        }
+    } else if let Ok(flag) = timeout.cast::<PyBool>() {
+        f64::from(u8::from(flag.is_true()))
     } else {
         return Err(PyTypeError::new_err("'timeout' must be a number of seconds or None"));
     };

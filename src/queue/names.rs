@@ -9,6 +9,9 @@ use super::fifo::Lane;
 /// is not made anew each time.
 const KEPT_UNUSED: usize = 1024;
 
+/// A name unused by any is kept only up to this many bytes.
+const KEPT_LENGTH: usize = 256;
+
 /// A name's number. Valid while a use of it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct NameId(u32);
@@ -62,7 +65,13 @@ impl Names {
 
     /// One use less.
     pub(super) fn release(&mut self, id: NameId) {
-        self.entries[id.0 as usize].uses -= 1;
+        let entry = &mut self.entries[id.0 as usize];
+        entry.uses -= 1;
+        if entry.uses == 0 && entry.name.len() > KEPT_LENGTH {
+            let name = std::mem::replace(&mut entry.name, "".into());
+            self.ids.remove(&name);
+            self.free.push(id.0);
+        }
     }
 
     /// The number of `name`, if it has one.

@@ -17,9 +17,12 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// What a test names the workers it asks for, where it need not tell them apart.
+const START: u64 = 0;
+
 fn submit(handoff: &Handoff<u32>, jobs: &[u32]) {
     for &job in jobs {
-        handoff.submit(job);
+        handoff.submit(job, START);
     }
 }
 
@@ -67,9 +70,9 @@ fn idle(handoff: &Arc<Handoff<u32>>) -> usize {
     // Each unneeded reservation is given back at once.
     (0..)
         .find(|&wanted| {
-            let needs_worker = handoff.reserve(wanted + 1);
+            let needs_worker = handoff.reserve(wanted + 1, START);
             if needs_worker {
-                handoff.started();
+                handoff.started(START);
             }
             needs_worker
         })
@@ -79,10 +82,10 @@ fn idle(handoff: &Arc<Handoff<u32>>) -> usize {
 #[test]
 fn each_job_without_an_idle_worker_asks_for_one() {
     let handoff = Handoff::default();
-    let submitted = [10, 11, 12].map(|job| handoff.submit(job));
+    let submitted = [10, 11, 12].map(|job| handoff.submit(job, START));
     assert_eq!(submitted, [true; 3]);
     for job in [10, 11, 12] {
-        handoff.started();
+        handoff.started(START);
         assert_eq!(handoff.take(now()), Some(job), "first in, first out");
     }
     assert_eq!(handoff.take(now()), None);
@@ -91,10 +94,10 @@ fn each_job_without_an_idle_worker_asks_for_one() {
 #[test]
 fn a_worker_asked_for_serves_whichever_job_is_first() {
     let handoff = Handoff::default();
-    assert!(handoff.submit(1));
+    assert!(handoff.submit(1, START));
     assert_eq!(handoff.take(now()), Some(1), "a worker that was busy is free again");
-    assert!(!handoff.submit(2), "the one asked for has no other job");
-    assert!(handoff.submit(3));
+    assert!(!handoff.submit(2, START), "the one asked for has no other job");
+    assert!(handoff.submit(3, START));
 }
 
 #[test]
@@ -103,7 +106,7 @@ fn an_idle_worker_takes_the_job_and_none_is_started() {
     let worker = Worker::new(&handoff);
     for job in 0..100 {
         worker.wait(&handoff);
-        assert!(!handoff.submit(job));
+        assert!(!handoff.submit(job, START));
         assert_eq!(worker.job(), Some(job));
     }
     worker.end();
@@ -114,10 +117,10 @@ fn two_jobs_and_one_idle_worker_ask_for_one_more() {
     let handoff = Arc::new(Handoff::default());
     let worker = Worker::new(&handoff);
     worker.wait(&handoff);
-    let needs = [1, 2].map(|job| handoff.submit(job));
+    let needs = [1, 2].map(|job| handoff.submit(job, START));
     assert_eq!(needs, [false, true]);
     let first = worker.job().unwrap();
-    handoff.started();
+    handoff.started(START);
     let second = handoff.take(now()).unwrap();
     assert_eq!(BTreeSet::from([first, second]), BTreeSet::from([1, 2]));
     worker.end();
@@ -129,12 +132,12 @@ fn the_worker_that_worked_last_works_next() {
     let workers = [(); 3].map(|()| Worker::new(&handoff));
     workers.iter().for_each(|worker| worker.wait(&handoff));
     for job in 0..20 {
-        handoff.submit(job);
+        handoff.submit(job, START);
         assert_eq!(workers[2].job(), Some(job));
         workers[2].wait(&handoff);
     }
     for worker in workers.iter().rev() {
-        handoff.submit(7);
+        handoff.submit(7, START);
         assert_eq!(worker.job(), Some(7));
     }
     workers.into_iter().for_each(Worker::end);
@@ -143,52 +146,64 @@ fn the_worker_that_worked_last_works_next() {
 #[test]
 fn reserve_asks_until_enough_are_ready_and_counts_waiting_jobs() {
     let handoff = Handoff::default();
-    assert!(!handoff.reserve(0));
-    assert!(handoff.reserve(2) && handoff.reserve(2) && !handoff.reserve(2));
-    assert!(!handoff.submit(1), "one of the reserved takes it");
-    assert!(handoff.reserve(2), "which leaves one, and two are wanted");
+    assert!(!handoff.reserve(0, START));
+    assert!(handoff.reserve(2, START) && handoff.reserve(2, START) && !handoff.reserve(2, START));
+    assert!(!handoff.submit(1, START), "one of the reserved takes it");
+    assert!(handoff.reserve(2, START), "which leaves one, and two are wanted");
     for _ in 0..5 {
-        handoff.started();
+        handoff.started(START);
     }
-    assert!(handoff.submit(2), "more starts than reservations do not underflow");
+    assert!(handoff.submit(2, START), "more starts than reservations do not underflow");
 }
 
 #[test]
 fn f33_a_job_whose_worker_cannot_start_comes_back() {
     let handoff = Handoff::default();
-    assert!(handoff.submit("job"));
-    let back = handoff.not_started(|&job| job == "job");
+    assert!(handoff.submit("job", START));
+    let back = handoff.not_started(START, |&job| job == "job");
     assert_eq!(back, NotStarted { own: Some("job"), orphans: vec![] });
     assert_eq!(handoff.take(now()), None);
-    assert!(handoff.submit("next"), "the failed start is not counted on");
+    assert!(handoff.submit("next", START), "the failed start is not counted on");
 }
 
 #[test]
 fn f33_a_job_that_another_worker_took_does_not_come_back() {
     let handoff = Handoff::default();
-    assert!(handoff.submit("job"));
+    assert!(handoff.submit("job", START));
     assert_eq!(handoff.take(now()), Some("job"), "a worker that was busy is free again");
-    let back = handoff.not_started(|&job| job == "job");
+    let back = handoff.not_started(START, |&job| job == "job");
     assert_eq!(back, NotStarted { own: None, orphans: vec![] });
-    assert!(handoff.submit("next"));
+    assert!(handoff.submit("next", START));
 }
 
 #[test]
 fn f33_a_job_that_counted_on_anothers_worker_comes_back_with_it() {
     let handoff = Handoff::default();
-    assert!(handoff.submit("a"));
+    assert!(handoff.submit("a", START));
     assert_eq!(handoff.take(now()), Some("a"), "a worker that was busy is free again");
-    assert!(!handoff.submit("b"), "the worker on its way is for it");
-    let back = handoff.not_started(|&job| job == "a");
+    assert!(!handoff.submit("b", START), "the worker on its way is for it");
+    let back = handoff.not_started(START, |&job| job == "a");
     assert_eq!(back, NotStarted { own: None, orphans: vec!["b"] });
+}
+
+#[test]
+fn f33_a_start_that_was_given_up_too_late_takes_no_job_away() {
+    let handoff = Handoff::default();
+    assert!(handoff.submit("a", 1));
+    assert!(handoff.submit("b", 2));
+    assert!(handoff.started(1), "it runs; its starter was interrupted only then");
+    let back = handoff.not_started(1, |&job| job == "a");
+    assert_eq!(back, NotStarted { own: None, orphans: vec![] });
+    assert_eq!([handoff.take(now()), handoff.take(now())], [Some("a"), Some("b")]);
+    assert!(!handoff.started(1));
 }
 
 #[test]
 fn f33_a_job_with_a_worker_on_its_way_is_no_orphan() {
     let handoff = Handoff::default();
-    assert!(handoff.submit("a"));
-    assert!(handoff.submit("b"));
-    let back = handoff.not_started(|&job| job == "a");
+    assert!(handoff.submit("a", 1));
+    assert!(handoff.submit("b", 2));
+    let back = handoff.not_started(1, |&job| job == "a");
     assert_eq!(back, NotStarted { own: Some("a"), orphans: vec![] });
     assert_eq!(handoff.take(now()), Some("b"));
 }
@@ -198,7 +213,7 @@ fn a_deadline_tells_the_worker_to_go() {
     let handoff = Arc::new(Handoff::<u32>::default());
     assert_eq!(handoff.take(now() + Duration::from_millis(1)), None);
     assert_eq!(idle(&handoff), 0, "it is not counted as idle any more");
-    assert!(handoff.submit(1));
+    assert!(handoff.submit(1, START));
     assert_eq!(handoff.take(now()), Some(1), "a job that waits is taken at any deadline");
 }
 
@@ -233,7 +248,7 @@ fn f11_a_forked_child_starts_without_jobs_and_workers() {
     let mut held = HeldLock::hold(&handoff);
     assert_eq!(held.state().reset(), [2, 3]);
     drop(held);
-    assert!(handoff.submit(4));
+    assert!(handoff.submit(4, START));
     assert_eq!(handoff.take(now()), Some(4));
     worker.end();
 }
@@ -249,7 +264,7 @@ fn f33_many_threads_lose_no_job() {
     let unfinished = AtomicUsize::new(0);
     let barrier = Barrier::new(SUBMITTERS);
     let work = || {
-        handoff.started();
+        handoff.started(START);
         // Some workers wait for the next job, some go at once.
         while let Some(job) = handoff.take(now() + Duration::from_micros(200)) {
             done.lock().unwrap().push(job);
@@ -264,7 +279,7 @@ fn f33_many_threads_lose_no_job() {
                 barrier.wait();
                 for job in 0..JOBS {
                     unfinished.fetch_add(1, Ordering::SeqCst);
-                    if handoff.submit(submitter * JOBS + job) {
+                    if handoff.submit(submitter * JOBS + job, START) {
                         alive.fetch_add(1, Ordering::SeqCst);
                         scope.spawn(work);
                     }

@@ -8,7 +8,7 @@ use std::thread;
 use hermes_core::error::Error;
 use hermes_core::event::{Owner, Route, Selector};
 use hermes_core::queue::{CompletionQueue, DeliveryObserver};
-use hermes_core::registry::{DelegationRegistry, Delivery, Refused, State, Stats};
+use hermes_core::registry::{DelegationRegistry, Delivery, Record, Refused, State, Stats};
 use hermes_core::sync::HeldLock;
 
 use super::queue::{ANY, woken};
@@ -269,15 +269,27 @@ fn f33_a_withdrawn_dispatch_leaves_nothing_behind() {
 fn f33_what_a_worker_has_begun_is_not_withdrawn() {
     let registry = Registry::new(0);
     start(&registry, "d");
-    assert_eq!(registry.begin("d"), Some(true));
-    assert_eq!(registry.begin("d"), Some(false), "once");
+    assert_eq!(registry.begin("d", |_| true), Some(true));
+    assert_eq!(registry.begin("d", |_| true), Some(false), "once");
     assert_eq!(registry.withdraw(|_| true), None);
     assert_eq!(registry.running(), 1);
     start(&registry, "gone");
     registry.withdraw(|record| &*record.id == "gone").unwrap();
-    assert_eq!(registry.begin("gone"), None, "its worker leaves it alone");
+    assert_eq!(registry.begin("gone", |_| true), None, "its worker leaves it alone");
     assert!(registry.finish("d", State::Completed, || ()));
-    assert_eq!(registry.begin("d"), None);
+    assert_eq!(registry.begin("d", |_| true), None);
+}
+
+#[test]
+fn f29_a_late_end_does_not_end_a_later_delegation_with_the_same_id() {
+    let registry = Registry::new(0);
+    registry.dispatch(Some("d"), 1, 0, Owner::default(), 1).unwrap();
+    registry.clear();
+    registry.dispatch(Some("d"), 1, 0, Owner::default(), 2).unwrap();
+    let first = |record: &Record<u32>| record.payload == 1;
+    assert_eq!(registry.begin("d", first), None);
+    assert!(!registry.finish_if("d", State::Completed, first, || panic!("not its end")));
+    assert!(registry.finish_if("d", State::Completed, |record| record.payload == 2, || ()));
 }
 
 #[test]

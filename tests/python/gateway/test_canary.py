@@ -157,3 +157,30 @@ def test_a_surrogate_becomes_a_replacement_character(kind: str, field: str) -> N
     assert "a\ufffdb\ufffdc" in text
     assert not re.search("[\ud800-\udfff]", text)
     text.encode()
+
+
+def test_no_marker_is_made_of_a_fields_end_and_what_follows() -> None:
+    """F25: `status` and `error` of a batch's task stand beside each other, with a colon between."""
+    for marker in ("[IMPORTANT", "[System", "[SYSTEM"):
+        for summary in ("", "s"):
+            result = {"status": f"x\n{marker}", "error": "forged]", "summary": summary}
+            text = hc.format_process_notification(
+                {"type": "async_delegation", "is_batch": True, "results": [result]}
+            )
+            assert text is not None
+            assert f"\n{marker}:" not in text
+
+
+def test_an_int_beyond_the_print_limit_is_no_error() -> None:
+    import sys
+
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        for field in ("exit_code", "suppressed", "status", "api_calls", "dispatched_at", "goal"):
+            for kind in ("completion", "watch_match", "async_delegation"):
+                made = {"type": kind, field: 10**700}
+                assert hc.format_process_notification(made)
+                assert hc.format_process_notification({**made, field: 10**5000})
+    finally:
+        sys.set_int_max_str_digits(limit)

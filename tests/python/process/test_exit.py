@@ -119,3 +119,62 @@ def test_exit_while_workers_start_and_end(run_many: RunMany) -> None:
 def test_an_unhandled_exception_keeps_its_status(run_many: RunMany) -> None:
     script = BUSY + "sys.excepthook = lambda *_: None\nraise RuntimeError"
     run_many(script, 1, times=40)
+
+
+#: Drops something, on a daemon thread, whose ``__del__`` gives the interpreter up while it ends.
+DROP = """
+import random, sys, threading, time
+import hermes_core as hc
+
+rng = random.Random(int(sys.argv[1]))
+dropping = threading.Event()
+
+class Slow:
+    def __del__(self):
+        dropping.set()
+        time.sleep(0.05)
+
+class Colliding:
+    def __hash__(self):
+        return hash("type")
+    def __eq__(self, other):
+        dropping.set()
+        time.sleep(0.05)
+        return False
+
+class Kinds(list):
+    def __iter__(self):
+        dropping.set()
+        time.sleep(0.05)
+        return iter(["x"])
+"""
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [
+        "queue = hc.CompletionQueue(); queue.put(Slow()); del queue",
+        "queue = hc.CompletionQueue(); queue.put(Slow()); queue.shutdown(immediate=True)",
+        "queue = hc.CompletionQueue(); queue.put(Slow()); queue.get()",
+        "hc.DelegationRegistry().dispatch(goal='g', runner=lambda: {'summary': Slow()})",
+        "dropping.set(); queue = hc.CompletionQueue(); queue.put({Colliding(): 1})",
+        "dropping.set(); hc.CompletionQueue().get(False, types=Kinds(['x']))",
+    ],
+    ids=["dealloc", "shutdown", "get", "registry", "eq", "types"],
+)
+def test_what_is_dropped_or_compared_at_exit_aborts_nothing(run_many: RunMany, drop: str) -> None:
+    """Design, rule 7: no Python code runs above a native frame that a thread could be ended in."""
+    script = f"""{DROP}
+def work():
+    while True:
+        try:
+            {drop}
+        except (TypeError, hc.ShutDown):
+            pass
+
+threading.Thread(target=work, daemon=True).start()
+dropping.wait()
+time.sleep(rng.random() * 0.01)
+sys.exit(6)
+"""
+    run_many(script, 6, times=40)

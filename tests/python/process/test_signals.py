@@ -99,7 +99,8 @@ def test_ctrl_c_anywhere_in_a_dispatch_leaks_nothing(run_many: RunMany) -> None:
             registry.dispatch(goal="g", runner=dict)
             armed = False
             started += 1
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError):
+            # RuntimeError: what an interrupt inside threading.Condition makes of it.
             armed = False
             refused += 1
     signal.setitimer(signal.ITIMER_REAL, 0)

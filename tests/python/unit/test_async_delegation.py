@@ -170,6 +170,22 @@ def cyclic() -> dict[str, Any]:
     return result
 
 
+class Classless:
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("class")
+
+
+class Nameless(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise RuntimeError("name")
+
+
+class Anonymous(Exception, metaclass=Nameless):
+    pass
+
+
 class Sly(dict[str, Any]):
     def get(self, *_: Any) -> Any:
         raise AssertionError("a subclass's get is not called")
@@ -201,6 +217,7 @@ def raising(exc: BaseException) -> Callable[[], Any]:
         (raising(KeyboardInterrupt()), "error", "KeyboardInterrupt: "),
         (raising(GeneratorExit()), "error", "GeneratorExit: "),
         (raising(Unprintable()), "error", "Unprintable: <its message cannot be printed>"),
+        (raising(Anonymous("x")), "error", "Anonymous: x"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -216,6 +233,45 @@ def test_every_kind_of_end_publishes_exactly_one_event(
     assert dispatch(lambda: {"summary": "next"}, max_async_children=1)["status"] == "dispatched"
     assert core.completion_queue.get(timeout=30)["summary"] == "next"
     assert core.completion_queue.empty()
+
+
+def test_a_status_that_can_be_nothing_is_an_error(core: Any, dispatch: Dispatch) -> None:
+    """F9, F29"""
+    status = Classless()
+    answer = dispatch(lambda: {"status": status})
+    assert core.completion_queue.get(timeout=30)["status"] is status
+    assert core._registry.get(answer["delegation_id"])["state"] == "error"
+    assert core.active_count() == 0
+
+
+def test_a_late_end_does_not_end_a_later_delegation_with_its_id(core: Any) -> None:
+    """F29: ids may be given by the caller."""
+    batch = {
+        "goals": ["a"],
+        "context": None,
+        "toolsets": None,
+        "role": "leaf",
+        "model": None,
+        "session_key": "k",
+        "delegation_id": "mine \ud800",
+    }
+    go, stay, begun = threading.Event(), threading.Event(), threading.Event()
+
+    def runner(word: str, until: threading.Event) -> Callable[[], dict[str, Any]]:
+        return lambda: {"results": [begun.set()], "error": word, "ok": until.wait(30)}
+
+    core.dispatch_async_delegation_batch(**batch, runner=runner("old", go))
+    assert begun.wait(30)
+    core._reset_for_tests()
+    answer = core.dispatch_async_delegation_batch(**batch, runner=runner("new", stay))
+    assert answer["delegation_id"] == "mine \ud800"
+    go.set()
+    while not core._registry.stats()["discarded"]:
+        threading.Event().wait(0.001)
+    stay.set()
+    assert core.completion_queue.get(timeout=30)["error"] == "new"
+    assert core.completion_queue.empty()
+    assert core._registry.get("mine \ud800")["delivery"] == "delivered"
 
 
 def test_a_failed_run_is_never_listed_as_completed(core: Any, dispatch: Dispatch) -> None:
@@ -447,7 +503,10 @@ def test_a_job_that_counted_on_a_thread_that_cannot_start_ends_with_an_error(
     def fail(thread: threading.Thread) -> None:
         if not second:
             # Meanwhile another worker has taken the first job, and a second one comes.
-            assert handoff.take(0.0, [])
+            hand: list[Any] = []
+            assert handoff.take(0.0, hand)
+            registry, job = hand[0]
+            assert registry._core.begin(job.record["delegation_id"], job)
             second.append(dispatch())
         raise RuntimeError("can't start new thread")
 

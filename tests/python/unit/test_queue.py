@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import queue
 import threading
 import weakref
@@ -340,6 +342,8 @@ def test_surrogate_keys_find_their_events() -> None:
     box.put(mine)
     with pytest.raises(queue.Empty):
         box.get_nowait(session_key="room \ud801")
+    with pytest.raises(queue.Empty):
+        box.get_nowait(session_key="\ufffd726f6f6d20eda080")
     assert box.get_nowait(session_key="room \ud800") is mine
 
 
@@ -378,3 +382,20 @@ def test_put_back_wakes_the_next_consumer() -> None:
     box.put_back(mine)
     assert got.get(timeout=30) is mine
     thread.join(30)
+
+
+def test_a_shutdown_at_once_drops_what_the_registry_waits_for() -> None:
+    """Design, rule 3: out by an explicit drop, which stays to be seen."""
+    registry = hc.DelegationRegistry()
+    handle = registry.dispatch(goal="g", runner=dict)
+    handle.result(30)
+    registry.queue.shutdown(immediate=True)
+    record = registry.get(handle.id)
+    assert record is not None
+    assert record["delivery"] == "dropped"
+    assert registry.stats()["undelivered"] == 0
+
+
+def test_a_refusal_can_be_copied() -> None:
+    refusal = copy.copy(pickle.loads(pickle.dumps(hc.AtCapacity(3, 3))))
+    assert (refusal.limit, refusal.running) == (3, 3)
