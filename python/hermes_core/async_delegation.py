@@ -195,6 +195,12 @@ def list_async_delegations() -> list[dict[str, Any]]:
     New dicts with the gateway's record keys. ``DelegationRegistry.list`` also shows every other
     delegation whose event nobody has taken.
     """
+    records = _own_records()
+    return records if _elsewhere is None else _elsewhere.records() + records
+
+
+def _own_records() -> list[dict[str, Any]]:
+    """The part of ``list_async_delegations`` that runs here; takes no lock but the core's own."""
     records = _registry.list()
     ended = [record for record in records if record["state"] != "running"]
     if len(ended) > _MAX_RETAINED_COMPLETED:
@@ -203,7 +209,7 @@ def list_async_delegations() -> list[dict[str, Any]]:
         records = [record for record in records if id(record) not in too_old]
     for record in records:
         del record["state"], record["delivery"]
-    return records if _elsewhere is None else _elsewhere.records() + records
+    return records
 
 
 def interrupt_all(reason: str = "shutdown") -> int:

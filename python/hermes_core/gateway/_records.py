@@ -25,11 +25,14 @@ class SharedRecords(dict[str, Record]):
     the install. Everything else sees the gateway's own entries only.
     """
 
-    __slots__ = ("plain",)
+    __slots__ = ("installed", "plain")
 
     def __init__(self, plain: dict[str, Record]) -> None:
         super().__init__(plain)
         self.plain = plain  # the gateway's own table, to be put back
+        # Here and not in a `RecordShare`: a table outlives an uninstall while ours run, and
+        # then serves the next install, too.
+        self.installed = False
 
     def values(self) -> Any:
         """Return the gateway's records, followed by those that the core runs now."""
@@ -40,26 +43,24 @@ class RecordShare:
     """Shares the record tables of `tools.async_delegation` and of the core.
 
     Lock order: the gateway's `_records_lock`, then the core's own; the core calls in here
-    holding none.
+    holding none. The gateway's is a plain lock: nothing is called under it that asks another
+    share, which would take it again.
     """
 
-    __slots__ = ("_host", "_installed")
+    __slots__ = ("_host",)
 
     def __init__(self, host: Any) -> None:
         self._host = host
-        self._installed = False
 
     def install(self) -> None:
         """Let each registry see the other."""
-        async_delegation._elsewhere = None
-        ours = async_delegation.list_async_delegations()
         with self._host._records_lock:
             table = self._host._records
             if not isinstance(table, SharedRecords):
                 self._host._records = table = SharedRecords(table)
-            for record in ours:  # left there by an earlier uninstall
+            for record in async_delegation._own_records():  # left there by an earlier uninstall
                 table.pop(record["delegation_id"], None)
-            self._installed = True
+            table.installed = True
         async_delegation._on_end = self._ended
         async_delegation._elsewhere = self
 
@@ -70,8 +71,9 @@ class RecordShare:
         """
         async_delegation._elsewhere = None
         with self._host._records_lock:
-            self._installed = False
-            for record in async_delegation.list_async_delegations():
+            if isinstance(self._host._records, SharedRecords):
+                self._host._records.installed = False
+            for record in async_delegation._own_records():
                 if record["status"] != "running":
                     self._leave(record)
             self._unshare_if_idle()
@@ -105,15 +107,20 @@ class RecordShare:
 
     def _ended(self, delegation_id: str, status: str, completed_at: float) -> None:
         """Follow up on the end of one of ours; called on its worker, after its event was put."""
-        if not self._installed:
+        if not self._installed():
             with self._host._records_lock:
-                if not self._installed:
-                    for record in async_delegation.list_async_delegations():
+                if not self._installed():
+                    for record in async_delegation._own_records():
                         if record["delegation_id"] == delegation_id:
                             self._leave(record)
                     self._unshare_if_idle()
         # In any case: an uninstall may have put the queue back and not yet come to the records.
         sweep()
+
+    def _installed(self) -> bool:
+        """Say whether the core is in place, by this share or by a later one."""
+        table = self._host._records
+        return isinstance(table, SharedRecords) and table.installed
 
     def _leave(self, record: Record) -> None:
         self._host._records[record["delegation_id"]] = {**record, "interrupt_fn": None}

@@ -179,6 +179,34 @@ def test_a_late_caller_of_our_dispatch_reaches_the_gateway(
     until(lambda: host.registry.active_count() == 0, "both ended")
 
 
+def test_an_end_that_crosses_a_reinstall_hurts_nobody(host: Host, children: list[Child]) -> None:
+    """Its worker has read whom to tell, and tells only after the next install."""
+    late_count = host.registry.active_count
+    gateway.install()
+    dispatch(host.registry.dispatch_async_delegation, children[0])
+    gateway.uninstall()
+    told, go_on, through = threading.Event(), threading.Event(), threading.Event()
+    tell = host.delegations._on_end
+
+    def slow(*args: object) -> None:
+        told.set()
+        assert go_on.wait(WAIT)
+        tell(*args)
+        through.set()
+
+    host.delegations._on_end = slow
+    children[0].go.set()
+    assert told.wait(WAIT)
+    gateway.install()
+    go_on.set()
+    assert through.wait(WAIT), "the worker waits for a lock that it holds"
+    # And the table is still the shared one: an early importer sees what runs here.
+    dispatch(host.registry.dispatch_async_delegation, children[1])
+    assert host.registry.active_count() == late_count() == 1
+    goals = [record["goal"] for record in host.registry.list_async_delegations()]
+    assert goals == ["goal of child 0", "goal of child 1"]
+
+
 def test_two_racing_dispatches_at_cap_one_give_one(installed: Host, children: list[Child]) -> None:
     results: list[str] = []
     gate = threading.Barrier(4)
