@@ -6,6 +6,7 @@ after an uninstall. In both cases both are listed, interrupted, and counted towa
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import Any
 
@@ -39,6 +40,28 @@ class SharedRecords(dict[str, Record]):
         return [*super().values(), *async_delegation._live_records()]
 
 
+class Originals:
+    """The gateway's own functions, for whoever calls ours after an uninstall.
+
+    Not by their names: another plugin's wrapper may be there, and that one calls ours.
+    """
+
+    __slots__ = ("_dispatch", "_known", "active_count", "interrupt_all", "list_async_delegations")
+
+    def __init__(self, host: Any) -> None:
+        self._dispatch = host.dispatch_async_delegation
+        self._known = frozenset(inspect.signature(self._dispatch).parameters)
+        self.active_count = host.active_count
+        self.interrupt_all = host.interrupt_all
+        self.list_async_delegations = host.list_async_delegations
+
+    def dispatch_async_delegation(self, **arguments: Any) -> dict[str, Any]:
+        """Dispatch there, with the arguments that this version of the gateway has."""
+        known = {name: value for name, value in arguments.items() if name in self._known}
+        answer: dict[str, Any] = self._dispatch(**known)
+        return answer
+
+
 class RecordShare:
     """Shares the record tables of `tools.async_delegation` and of the core.
 
@@ -47,10 +70,11 @@ class RecordShare:
     share, which would take it again.
     """
 
-    __slots__ = ("_host",)
+    __slots__ = ("_host", "_originals")
 
     def __init__(self, host: Any) -> None:
         self._host = host
+        self._originals = Originals(host)
 
     def install(self) -> None:
         """Let each registry see the other."""
@@ -63,12 +87,14 @@ class RecordShare:
             table.installed = True
         async_delegation._on_end = self._ended
         async_delegation._elsewhere = self
+        async_delegation._successor = None
 
     def uninstall(self) -> None:
         """Leave ours to the gateway's registry: the ended ones now, the running ones as they end.
 
         Until then the gateway goes on seeing those, and with them any that a straggler starts.
         """
+        async_delegation._successor = self._originals
         async_delegation._elsewhere = None
         with self._host._records_lock:
             if isinstance(self._host._records, SharedRecords):
