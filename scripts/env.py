@@ -8,12 +8,15 @@ Does nothing when it is up to date. The wheel is built once for all environments
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +26,18 @@ LOG = WORK / "setup.log"
 BUILD = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "LICENSE")
 SOURCES = ("src", "python")
 PROGRESS_SECONDS = 5.0
+# What a user may have set for all of pip, and what would put the packages somewhere else than into
+# the environment, or not at all. Where to get them from (index, proxy, certificates) stays.
+ASTRAY = (
+    "PIP_DRY_RUN",
+    "PIP_NO_DEPS",
+    "PIP_PREFIX",
+    "PIP_PYTHON",
+    "PIP_REQUIRE_VIRTUALENV",
+    "PIP_ROOT",
+    "PIP_TARGET",
+    "PIP_USER",
+)
 
 
 def main() -> int:
@@ -32,13 +47,16 @@ def main() -> int:
     parser.add_argument("requirements", type=Path, help="what is installed beside the wheel")
     parser.add_argument("--without-wheel", action="store_true", help="leave our wheel out")
     options = parser.parse_args()
-    LOG.parent.mkdir(exist_ok=True)
+    for name in ASTRAY:
+        os.environ.pop(name, None)
+    WORK.mkdir(exist_ok=True)
     try:
-        venv = ROOT / options.venv
-        _environment(venv)
-        _requirements(venv, ROOT / options.requirements)
-        if not options.without_wheel:
-            _install_wheel(venv, _wheel(venv))
+        with _alone():
+            venv = ROOT / options.venv
+            _environment(venv)
+            _requirements(venv, ROOT / options.requirements)
+            if not options.without_wheel:
+                _install_wheel(venv, _wheel(venv))
     except subprocess.CalledProcessError:
         print(f"setup failed; the whole output is in {LOG.relative_to(ROOT)}", file=sys.stderr)
         return 1
@@ -46,6 +64,18 @@ def main() -> int:
         print("\nsetup interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let one setup at a time work in this checkout; the next finds its work done."""
+    with (WORK / "lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another setup is at work in this checkout; waiting for it ...", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _environment(venv: Path) -> None:

@@ -46,11 +46,27 @@ class Elsewhere(Protocol):
         """Tell all to stop; how many were told."""
 
 
+class Successor(Protocol):
+    """The registry that took over from this one, and what it knows of both."""
+
+    def active_count(self) -> int:
+        """As the function below; so are the others."""
+
+    def dispatch_async_delegation(self, **arguments: Any) -> dict[str, Any]: ...
+
+    def list_async_delegations(self) -> list[dict[str, Any]]: ...
+
+    def interrupt_all(self, reason: str) -> int: ...
+
+
 #: The process's one queue of completion events.
 completion_queue: SharedQueue = SharedQueue()
 
 _registry = DelegationRegistry(completion_queue)
 _elsewhere: Elsewhere | None = None
+#: Set once this registry has been put out of a gateway. Whoever still holds one of the functions
+#: below, from an import or in a wrapper, must not start what the gateway neither counts nor stops.
+_successor: Successor | None = None
 _on_end: Callable[[str, str, float], None] | None = None
 
 
@@ -64,6 +80,8 @@ _registry.on_end = _ended
 
 def active_count() -> int:
     """How many background delegations run."""
+    if _successor is not None:
+        return _successor.active_count()
     count = _registry.active_count()
     return count if _elsewhere is None else count + _elsewhere.running()
 
@@ -100,6 +118,20 @@ def dispatch_async_delegation(
     Raises:
         TypeError: the runner is not callable, or an address field is not a str.
     """
+    if _successor is not None:
+        return _successor.dispatch_async_delegation(
+            goal=goal,
+            context=context,
+            toolsets=toolsets,
+            role=role,
+            model=model,
+            session_key=session_key,
+            parent_session_id=parent_session_id,
+            runner=runner,
+            origin_ui_session_id=origin_ui_session_id,
+            interrupt_fn=interrupt_fn,
+            max_async_children=max_async_children,
+        )
     record = new_record(
         goal=goal,
         context=context,
@@ -195,6 +227,14 @@ def list_async_delegations() -> list[dict[str, Any]]:
     New dicts with the gateway's record keys. ``DelegationRegistry.list`` also shows every other
     delegation whose event nobody has taken.
     """
+    if _successor is not None:
+        return _successor.list_async_delegations()
+    records = _own_records()
+    return records if _elsewhere is None else _elsewhere.records() + records
+
+
+def _own_records() -> list[dict[str, Any]]:
+    """The part of ``list_async_delegations`` that runs here; takes no lock but the core's own."""
     records = _registry.list()
     ended = [record for record in records if record["state"] != "running"]
     if len(ended) > _MAX_RETAINED_COMPLETED:
@@ -203,7 +243,7 @@ def list_async_delegations() -> list[dict[str, Any]]:
         records = [record for record in records if id(record) not in too_old]
     for record in records:
         del record["state"], record["delivery"]
-    return records if _elsewhere is None else _elsewhere.records() + records
+    return records
 
 
 def interrupt_all(reason: str = "shutdown") -> int:
@@ -212,6 +252,8 @@ def interrupt_all(reason: str = "shutdown") -> int:
     Each still ends with its own completion event. Returns within two seconds, whatever the
     ``interrupt_fn`` callbacks do.
     """
+    if _successor is not None:
+        return _successor.interrupt_all(reason)
     count = _registry.interrupt_all(reason)
     return count if _elsewhere is None else count + _elsewhere.interrupt(reason)
 

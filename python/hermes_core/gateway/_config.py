@@ -12,10 +12,13 @@ import io
 import os
 import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 PLUGIN = "hermes-core"
+
+OWN_LINE = re.compile(rf"""[ \t]*-[ \t]+(["']?){PLUGIN}\1[ \t]*(?:[ \t]#[^\r\n]*)?(?:\r?\n)?""")
 
 
 class ConfigError(Exception):
@@ -71,8 +74,19 @@ def set_enabled(file: Path, wanted: bool) -> bool:
             plugins["enabled"].append(PLUGIN)
         _remove(plugins.get("disabled"))
     else:
-        _remove(plugins["enabled"])
-    _write(file, _dump(file, yaml, data, text, before, wanted))
+        # The line alone, where that does it: ruamel.yaml ties what stands below an entry, the
+        # comment of the next one, say, to the entry, and takes it out with it.
+        result = _without_lines(text, plugins)
+        try:
+            _check(file, text, result, before, wanted)
+        except ConfigError:
+            _remove(plugins["enabled"])
+        else:
+            _write(file, result)
+            return True
+    result = _dump(yaml, data, text, before)
+    _check(file, text, result, before, wanted)
+    _write(file, result)
     return True
 
 
@@ -145,7 +159,25 @@ def _refuse_managed(file: Path) -> None:
         )
 
 
-def _dump(file: Path, yaml: Any, data: Any, text: str, before: Any, wanted: bool) -> str:
+def _without_lines(text: str, plugins: Any) -> str:
+    """Take our lines out of the list of what is enabled; what comes of it is to be checked."""
+    lines = text.splitlines(keepends=True)
+    enabled = plugins["enabled"]
+    ours = [index for index, name in enumerate(enabled) if name == PLUGIN]
+    if len(ours) == len(enabled) and "enabled" in (plugins.lc.data or {}):
+        # YAML knows no empty list but this one.
+        line, column = plugins.lc.key("enabled")
+        head = re.compile(r"([\"']?)enabled\1[ \t]*:").match(lines[line], column)
+        if head is not None:
+            lines[line] = f"{head.string[: head.end()]} []{head.string[head.end() :]}"
+    for index in reversed(ours):
+        line = enabled.lc.item(index)[0]
+        if line < len(lines) and OWN_LINE.fullmatch(lines[line]):
+            del lines[line]
+    return "".join(lines)
+
+
+def _dump(yaml: Any, data: Any, text: str, before: Any) -> str:
     stream = io.StringIO()
     yaml.dump(data, stream)
     result = stream.getvalue()
@@ -153,16 +185,38 @@ def _dump(file: Path, yaml: Any, data: Any, text: str, before: Any, wanted: bool
         result = text.rstrip("\r\n") + "\n" + result
     if "\r\n" in text:
         result = result.replace("\r\n", "\n").replace("\n", "\r\n")
-    # What is written must say what was there before, plus the one change.
-    after = _plain(_load(file, result)[1])
-    if _without_plugin(before) != _without_plugin(after) or wanted != (
-        PLUGIN in (after["plugins"].get("enabled") or [])
+    return result
+
+
+def _check(file: Path, text: str, result: str, before: Any, wanted: bool) -> None:
+    """Refuse a result that says anything else than what was there before, plus the one change."""
+    by_hand = f"add or remove {PLUGIN} there by hand"
+    try:
+        after = _plain(_load(file, result)[1])
+    except ConfigError:
+        after = None
+    if (
+        after is None
+        or _without_plugin(before) != _without_plugin(after)
+        or wanted != (PLUGIN in (after["plugins"].get("enabled") or []))
     ):
         raise ConfigError(
-            f"{file} cannot be edited without changing more than plugins.enabled; "
-            f"add or remove {PLUGIN} there by hand"
+            f"{file} cannot be edited without changing more than plugins.enabled; {by_hand}"
         )
-    return result
+    if lost := _comments(text) - _comments(result):
+        raise ConfigError(
+            f"{file} cannot be edited without losing comments ({', '.join(lost)}); {by_hand}"
+        )
+
+
+def _comments(text: str) -> Counter[str]:
+    """Count the comments, apart from those on our own lines, which come and go with them.
+
+    A `#` in a text counts as well: it is there before and after.
+    """
+    lines = (line for line in text.splitlines() if not OWN_LINE.fullmatch(line))
+    found = (re.search(r"(?:^|\s)(#.*)", line) for line in lines)
+    return Counter(match[1].rstrip() for match in found if match is not None)
 
 
 def _plain(data: Any) -> Any:

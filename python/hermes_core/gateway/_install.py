@@ -51,6 +51,8 @@ def install() -> InstallReport:
     """
     global _current
     with _lock:
+        if _current is not None and _current.leaving:
+            uninstall()  # the rest of one that was broken off
         if _current is not None:
             _current.attend_front_ends()
             return _current.report()
@@ -63,15 +65,17 @@ def install() -> InstallReport:
         if _current is None:
             if found := _loaded_differences(modules):
                 raise IncompatibleGateway(found)
-            installation = Installation(*modules)
+            # Known before the first step, so that an interrupt leaves nothing behind that an
+            # uninstall would not find.
+            _current = Installation(*modules)
             try:
-                installation.install()
+                _current.install()
+                _current.attend_front_ends()
+                _current.announce()
             except BaseException:
-                installation.uninstall()
+                _current.uninstall()
+                _current = None
                 raise
-            _current = installation
-            _current.attend_front_ends()
-            _current.announce()
         return _current.report()
 
 
@@ -80,13 +84,14 @@ def uninstall() -> InstallReport:
 
     Delegations that run go on; their results go to the gateway's own queue, and until they end
     the gateway's registry counts, lists and interrupts them. Does nothing when not installed.
+    Where an interrupt breaks it off, call it again.
     """
     global _current
     with _lock:
         if _current is None:
             return InstallReport("", [], [], [], 0)
-        installation, _current = _current, None
-        report = installation.uninstall()
+        report = _current.uninstall()
+        _current = None
     logger.info(
         "hermes_core %s put back %s in hermes-agent %s",
         own_version(),
@@ -126,6 +131,7 @@ class Installation:
         self._left_alone: dict[str, str] = {}
         self._moved = 0
         self._announced = False
+        self.leaving = False  # an uninstall has begun
         self._records = RecordShare(registry)
         self._queue = _queue_swap.QueueSwap(
             processes.process_registry, async_delegation.completion_queue
@@ -142,7 +148,8 @@ class Installation:
         self._finder.install()
 
     def uninstall(self) -> InstallReport:
-        """Put everything back, in the opposite order."""
+        """Put everything back, in the opposite order; may be repeated until it comes through."""
+        self.leaving = True
         self._finder.uninstall()
         put_back: list[str] = []
         left_alone: list[str] = []
@@ -210,7 +217,7 @@ class Installation:
         name = module.__spec__.name if module.__spec__ is not None else module.__name__
         try:
             with _lock:
-                if _current is self:
+                if _current is self and not self.leaving:
                     self._attend(name, module)
                     logger.info("hermes_core serves %s, imported just now", name)
         except Exception:
@@ -219,8 +226,8 @@ class Installation:
 
     def _replace(self, owner: Any, label: str, name: str, ours: Callable[..., Any]) -> None:
         swap = _Swap(owner, label, name, ours)
+        self._swaps.append(swap)  # first: what is not done yet can be undone all the same
         swap.do()
-        self._swaps.append(swap)
 
     def _core_parts(self) -> list[tuple[Any, str, str, Callable[..., Any]]]:
         registry, processes = self._registry, self._processes
@@ -264,10 +271,10 @@ class _Swap:
 
     def undo(self) -> bool:
         """Put the original back, unless someone has put a third thing there, say a wrapper."""
-        if vars(self.owner).get(self.name) is not self._ours:
-            return False
-        setattr(self.owner, self.name, self._original)
-        return True
+        present = vars(self.owner).get(self.name)
+        if present is self._ours:
+            setattr(self.owner, self.name, self._original)
+        return present is self._ours or present is self._original
 
 
 def _import_core_modules() -> tuple[ModuleType, ModuleType]:

@@ -15,7 +15,10 @@ Moves happen under the mutex of the gateway's queue, first in first out.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import queue
+from collections import deque
 from typing import Any
 
 from hermes_core import CompletionQueue
@@ -123,7 +126,9 @@ class QueueSwap:
                 host.queue.popleft()
                 moved += 1
         except BaseException:
-            host.queue.extendleft(reversed(_take_all(ours)))
+            taken: deque[Any] = deque()
+            _take_all(ours, taken)
+            host.queue.extendleft(reversed(taken))
             raise
         host.unfinished_tasks = max(0, host.unfinished_tasks - moved)
         if not host.unfinished_tasks:
@@ -132,11 +137,14 @@ class QueueSwap:
 
     def _move_back(self) -> int:
         host = self._host
-        events = _take_all(self._ours)
-        host.queue.extend(events)
-        host.unfinished_tasks += len(events)
-        host.not_empty.notify(len(events))
-        return len(events)
+        before = len(host.queue)
+        try:
+            _take_all(self._ours, host.queue)
+        finally:
+            moved = len(host.queue) - before
+            host.unfinished_tasks += moved
+            host.not_empty.notify(moved)
+        return moved
 
 
 def sweep() -> None:
@@ -157,11 +165,18 @@ def unsuitable(registry: Any) -> str | None:
     return None
 
 
-def _take_all(ours: CompletionQueue[Any]) -> list[Any]:
-    events: list[Any] = []
-    while True:
-        try:
-            events.append(CompletionQueue.get_nowait(ours))
-        except queue.Empty:
-            return events
-        CompletionQueue.task_done(ours)
+def _take_all(ours: CompletionQueue[Any], into: deque[Any]) -> None:
+    """Move every event over, each straight into its new place: whatever is raised loses none."""
+    before = len(into)
+    take = functools.partial(CompletionQueue.get_nowait, ours)
+    try:
+        # One native loop, so that Ctrl-C finds no event between the two.
+        into.extend(iter(take, object()))
+    except queue.Empty:
+        pass
+    finally:
+        # A consumer may have called done here what it took from the gateway's queue before; then
+        # there are fewer left to call than events.
+        with contextlib.suppress(ValueError):
+            for _ in range(len(into) - before):
+                CompletionQueue.task_done(ours)

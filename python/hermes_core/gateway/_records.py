@@ -6,6 +6,7 @@ after an uninstall. In both cases both are listed, interrupted, and counted towa
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import Any
 
@@ -25,53 +26,80 @@ class SharedRecords(dict[str, Record]):
     the install. Everything else sees the gateway's own entries only.
     """
 
-    __slots__ = ("plain",)
+    __slots__ = ("installed", "plain")
 
     def __init__(self, plain: dict[str, Record]) -> None:
         super().__init__(plain)
         self.plain = plain  # the gateway's own table, to be put back
+        # Here and not in a `RecordShare`: a table outlives an uninstall while ours run, and
+        # then serves the next install, too.
+        self.installed = False
 
     def values(self) -> Any:
         """Return the gateway's records, followed by those that the core runs now."""
         return [*super().values(), *async_delegation._live_records()]
 
 
+class Originals:
+    """The gateway's own functions, for whoever calls ours after an uninstall.
+
+    Not by their names: another plugin's wrapper may be there, and that one calls ours.
+    """
+
+    __slots__ = ("_dispatch", "_known", "active_count", "interrupt_all", "list_async_delegations")
+
+    def __init__(self, host: Any) -> None:
+        self._dispatch = host.dispatch_async_delegation
+        self._known = frozenset(inspect.signature(self._dispatch).parameters)
+        self.active_count = host.active_count
+        self.interrupt_all = host.interrupt_all
+        self.list_async_delegations = host.list_async_delegations
+
+    def dispatch_async_delegation(self, **arguments: Any) -> dict[str, Any]:
+        """Dispatch there, with the arguments that this version of the gateway has."""
+        known = {name: value for name, value in arguments.items() if name in self._known}
+        answer: dict[str, Any] = self._dispatch(**known)
+        return answer
+
+
 class RecordShare:
     """Shares the record tables of `tools.async_delegation` and of the core.
 
     Lock order: the gateway's `_records_lock`, then the core's own; the core calls in here
-    holding none.
+    holding none. The gateway's is a plain lock: nothing is called under it that asks another
+    share, which would take it again.
     """
 
-    __slots__ = ("_host", "_installed")
+    __slots__ = ("_host", "_originals")
 
     def __init__(self, host: Any) -> None:
         self._host = host
-        self._installed = False
+        self._originals = Originals(host)
 
     def install(self) -> None:
         """Let each registry see the other."""
-        async_delegation._elsewhere = None
-        ours = async_delegation.list_async_delegations()
         with self._host._records_lock:
             table = self._host._records
             if not isinstance(table, SharedRecords):
                 self._host._records = table = SharedRecords(table)
-            for record in ours:  # left there by an earlier uninstall
+            for record in async_delegation._own_records():  # left there by an earlier uninstall
                 table.pop(record["delegation_id"], None)
-            self._installed = True
+            table.installed = True
         async_delegation._on_end = self._ended
         async_delegation._elsewhere = self
+        async_delegation._successor = None
 
     def uninstall(self) -> None:
         """Leave ours to the gateway's registry: the ended ones now, the running ones as they end.
 
         Until then the gateway goes on seeing those, and with them any that a straggler starts.
         """
+        async_delegation._successor = self._originals
         async_delegation._elsewhere = None
         with self._host._records_lock:
-            self._installed = False
-            for record in async_delegation.list_async_delegations():
+            if isinstance(self._host._records, SharedRecords):
+                self._host._records.installed = False
+            for record in async_delegation._own_records():
                 if record["status"] != "running":
                     self._leave(record)
             self._unshare_if_idle()
@@ -105,15 +133,20 @@ class RecordShare:
 
     def _ended(self, delegation_id: str, status: str, completed_at: float) -> None:
         """Follow up on the end of one of ours; called on its worker, after its event was put."""
-        if not self._installed:
+        if not self._installed():
             with self._host._records_lock:
-                if not self._installed:
-                    for record in async_delegation.list_async_delegations():
+                if not self._installed():
+                    for record in async_delegation._own_records():
                         if record["delegation_id"] == delegation_id:
                             self._leave(record)
                     self._unshare_if_idle()
         # In any case: an uninstall may have put the queue back and not yet come to the records.
         sweep()
+
+    def _installed(self) -> bool:
+        """Say whether the core is in place, by this share or by a later one."""
+        table = self._host._records
+        return isinstance(table, SharedRecords) and table.installed
 
     def _leave(self, record: Record) -> None:
         self._host._records[record["delegation_id"]] = {**record, "interrupt_fn": None}

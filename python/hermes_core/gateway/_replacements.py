@@ -10,6 +10,7 @@ import logging
 import queue
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from hermes_core import CompletionQueue
@@ -25,6 +26,9 @@ WATCH = ("watch_match", "watch_disabled")
 # the overflow notices: they name no session, so there is no chat that they could go to.
 OWNED_BY_A_TASK = ("completion",)
 UNDELIVERABLE = ("watch_overflow_tripped", "watch_overflow_released")
+
+# How far up the caller of a drain is looked for: a wrapper takes one frame or two.
+WRAPPER_FRAMES = 8
 
 
 def drain_for(
@@ -43,7 +47,7 @@ def drain_for(
         would hand what belongs to another session to its own. The poller of each session
         delivers there, as soon as the turn is over.
         """
-        if sys._getframe(1).f_globals.get("__name__") == _known.TUI:
+        if _called_by_the_tui(sys._getframe(1)):
             announce()
             return []
         results: list[tuple[Event, str]] = []
@@ -66,6 +70,17 @@ def drain_for(
         return results
 
     return drain_notifications
+
+
+def _called_by_the_tui(frame: FrameType | None) -> bool:
+    """Look for the TUI's server, also behind the wrappers that other plugins put around ours."""
+    for _ in range(WRAPPER_FRAMES):
+        if frame is None:
+            return False
+        if frame.f_globals.get("__name__") == _known.TUI:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _text(registry: Any, processes: Any, event: Any) -> str | None:

@@ -60,6 +60,7 @@ def host() -> Iterator[Host]:
         while True:
             ours.task_done()
     host.delegations._on_end = None
+    host.delegations._successor = None
     host.registry._records = getattr(host.registry._records, "plain", host.registry._records)
     ours.__class__ = own_class
     _queue_swap._swap = None

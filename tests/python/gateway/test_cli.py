@@ -90,6 +90,53 @@ def test_every_shape_of_the_section(home: Path, before: str, after: str) -> None
     assert text == after
 
 
+@pytest.mark.parametrize("value", ["null", "~", "", "[]", "null  # none yet", "[]  # none yet"])
+@pytest.mark.parametrize("below", ["", "  # what else\n  disabled: [x]\n", "other: 1\n"])
+def test_a_list_that_was_empty_comes_and_goes(home: Path, value: str, below: str) -> None:
+    file = write(home, f"plugins:\n  enabled: {value}\n{below}")
+    for _ in range(2):
+        assert run(home, "enable") == 0
+        assert _config.is_enabled(file)
+        assert run(home, "disable") == 0
+        assert not _config.is_enabled(file)
+        text = file.read_text()
+        assert ("# none yet" in text) == ("# none yet" in value)
+        assert text.endswith(below)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        "  - hermes-core  # ours\n  # before b\n  - b # x\n",
+        "  - b # x\n  - hermes-core\n  # the end\nz: 1\n",
+        "  # first\n  - 'hermes-core'\n\n  # before c\n  - c\n",
+    ],
+)
+def test_disable_takes_out_its_line_and_no_comment(home: Path, entries: str) -> None:
+    file = write(home, f"plugins:\n  enabled:\n{entries}")
+    assert run(home, "disable") == 0
+    kept = [line for line in entries.splitlines() if "hermes-core" not in line]
+    assert file.read_text().splitlines() == ["plugins:", "  enabled:", *kept]
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("enable", "plugins:\n  enabled: [a,  # first\n    b,  # second\n    ]\nx: 1\n"),
+        ("disable", "plugins:\n  enabled: [\n    a,  # first\n    hermes-core  # it\n    ]\n"),
+    ],
+)
+def test_comments_inside_a_flow_list_are_not_dropped(
+    home: Path, command: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(home, text)
+    assert run(home, command) == 1
+    message = capsys.readouterr().err
+    assert "losing comments (# first" in message
+    assert "by hand" in message
+    assert file.read_text() == text
+
+
 def test_a_new_file_is_for_its_owner(home: Path) -> None:
     assert run(home / "new" / "home", "enable") == 0
     file = home / "new" / "home" / "config.yaml"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -66,6 +68,25 @@ def test_the_tui_gets_nothing_after_a_turn_and_the_events_stay(installed: Host) 
         installed.queue.put(event)
     assert drain_from("tui_gateway.server", installed) == []
     assert rest(installed.queue) == events
+
+
+def test_the_tui_gets_nothing_through_another_plugins_wrappers(
+    installed: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrapped(inner: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(inner)
+        def outer(*args: Any, **kwargs: Any) -> Any:
+            return (lambda: inner(*args, **kwargs))()
+
+        return outer
+
+    ours = vars(installed.processes.ProcessRegistry)["drain_notifications"]
+    monkeypatch.setattr(
+        installed.processes.ProcessRegistry, "drain_notifications", wrapped(wrapped(ours))
+    )
+    installed.queue.put(delegation("a", "deleg_a"))
+    assert drain_from("tui_gateway.server", installed) == []
+    assert [event for event, _ in drain_from("cli", installed)] == [delegation("a", "deleg_a")]
 
 
 def test_a_consumed_completion_is_skipped(installed: Host) -> None:

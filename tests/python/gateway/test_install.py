@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from adapter_support import WAIT, Host
 
 from hermes_core import gateway
-from hermes_core.gateway import _fingerprint, _known
+from hermes_core.gateway import _fingerprint, _install, _known, _queue_swap, _records
 from hermes_core.gateway._known import KNOWN, Part
 
 FUNCTIONS = (
@@ -126,6 +127,70 @@ def test_a_wrapper_put_around_ours_stays(host: Host) -> None:
         assert any("active_count" in line for line in report.left_alone)
     finally:
         host.registry.active_count = original
+
+
+def after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that is broken off by Ctrl-C once it has been called this often."""
+    left = calls
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return function(*args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "calls"),
+    [
+        (_install._Swap, "undo", 0),
+        (_install._Swap, "undo", 3),
+        (_queue_swap.QueueSwap, "uninstall", 0),
+        (_records.RecordShare, "uninstall", 0),
+    ],
+)
+@pytest.mark.parametrize("then", [gateway.uninstall, gateway.install])
+def test_an_uninstall_that_is_broken_off_can_be_repeated(
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    name: str,
+    calls: int,
+    then: Callable[[], Any],
+) -> None:
+    before = everything(host)
+    host.queue.put({"n": 1})
+    gateway.install()
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, after(calls, getattr(owner, name)))
+        with pytest.raises(KeyboardInterrupt):
+            gateway.uninstall()
+    assert gateway.status().installed is True
+    report = then()
+    assert report.left_alone == []
+    if then is gateway.install:
+        assert host.registry.active_count is host.delegations.active_count
+        assert host.queue is host.delegations.completion_queue
+        gateway.uninstall()
+    assert everything(host) == before
+    assert list(host.queue.queue) == [{"n": 1}]
+    assert gateway.status().installed is False
+
+
+@pytest.mark.parametrize("step", ["install", "_core_parts", "attend_front_ends", "announce"])
+def test_an_install_that_is_broken_off_leaves_nothing_behind(
+    host: Host, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    before = everything(host)
+    with monkeypatch.context() as patch:
+        patch.setattr(_install.Installation, step, after(0, lambda: None))
+        with pytest.raises(KeyboardInterrupt):
+            gateway.install()
+    assert everything(host) == before
+    assert gateway.status().installed is False
 
 
 # -- refusals -----------------------------------------------------------------------------------

@@ -70,6 +70,57 @@ def test_unfinished_tasks_follow_the_events(host: Host) -> None:
     host.delegations.completion_queue.join()
 
 
+def test_more_done_than_ours_counted_loses_no_event(host: Host) -> None:
+    """A correct consumer: what it took before the install it calls done after it."""
+    old = host.queue
+    old.put({"n": 0})
+    host.queue.get()
+    gateway.install()
+    host.queue.put({"n": 1})
+    host.queue.task_done()
+    host.queue.put({"n": 2})
+    assert gateway.uninstall().moved_events == 2
+    assert gateway.status().installed is False
+    assert list(old.queue) == [{"n": 1}, {"n": 2}]
+    assert host.delegations.completion_queue.qsize() == 0
+
+
+def test_more_done_than_ours_counted_loses_no_straggler(host: Host) -> None:
+    gateway.install()
+    ours = host.queue
+    gateway.uninstall()
+    swap = _queue_swap._swap
+    assert swap is not None
+    for n in (1, 2):
+        _queue_swap.CompletionQueue.put(ours, {"n": n})
+    ours.task_done()
+    swap.sweep()
+    assert rest(host.queue) == [{"n": 1}, {"n": 2}]
+
+
+def test_a_move_back_that_is_broken_off_loses_no_event(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.install()
+    for event in numbered(5):
+        host.queue.put(event)
+    get = _queue_swap.CompletionQueue.get_nowait
+
+    def broken(self: Any) -> Any:
+        if self.qsize() == 2:
+            raise MemoryError
+        return get(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_queue_swap.CompletionQueue, "get_nowait", broken)
+        with pytest.raises(MemoryError):
+            gateway.uninstall()
+    gateway.uninstall()
+    _queue_swap.sweep()
+    assert list(host.queue.queue) == numbered(5)
+    assert host.queue.unfinished_tasks == 5
+
+
 def test_a_producer_of_the_old_queue_lands_in_ours(host: Host) -> None:
     old = host.queue
     put = old.put

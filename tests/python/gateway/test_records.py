@@ -179,6 +179,76 @@ def test_a_late_caller_of_our_dispatch_reaches_the_gateway(
     until(lambda: host.registry.active_count() == 0, "both ended")
 
 
+def test_whoever_still_calls_ours_after_an_uninstall_keeps_the_gateways_cap(
+    host: Host, children: list[Child]
+) -> None:
+    gateway.install()
+    early = host.registry.dispatch_async_delegation
+    early_count = host.registry.active_count
+    early_list = host.registry.list_async_delegations
+    early_stop = host.registry.interrupt_all
+    gateway.uninstall()
+    assert dispatch(early, children[0], cap=2)["status"] == "dispatched"
+    assert dispatch(host.registry.dispatch_async_delegation, children[1], 2)["status"] == (
+        "dispatched"
+    )
+    assert dispatch(early, children[2], cap=2)["status"] == "rejected"
+    assert host.registry.active_count() == early_count() == 2
+    assert len(host.registry.list_async_delegations()) == len(early_list()) == 2
+    assert early_stop() == 2
+    assert {e["summary"] for e in take(host.queue, 2)} == {"child 0", "child 1"}
+    gateway.install()
+    dispatch(early, children[3])
+    assert host.delegations._registry.active_count() == 1
+
+
+def test_a_wrapper_that_stays_after_an_uninstall_reaches_the_gateway(
+    host: Host, children: list[Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another plugin put it around ours; nobody takes it off."""
+    own = host.registry.dispatch_async_delegation
+    gateway.install()
+    ours = host.registry.dispatch_async_delegation
+    with monkeypatch.context() as patch:
+        patch.setattr(host.registry, "dispatch_async_delegation", lambda **kw: ours(**kw))
+        gateway.uninstall()
+        wrapper = host.registry.dispatch_async_delegation
+        assert dispatch(wrapper, children[0], cap=1)["status"] == "dispatched"
+        assert dispatch(wrapper, children[1], cap=1)["status"] == "rejected"
+        assert host.registry.active_count() == 1
+        assert host.registry.interrupt_all("/stop") == 1
+        assert take(host.queue, 1)[0]["status"] == "interrupted"
+    host.registry.dispatch_async_delegation = own
+
+
+def test_an_end_that_crosses_a_reinstall_hurts_nobody(host: Host, children: list[Child]) -> None:
+    """Its worker has read whom to tell, and tells only after the next install."""
+    late_count = host.registry.active_count
+    gateway.install()
+    dispatch(host.registry.dispatch_async_delegation, children[0])
+    gateway.uninstall()
+    told, go_on, through = threading.Event(), threading.Event(), threading.Event()
+    tell = host.delegations._on_end
+
+    def slow(*args: object) -> None:
+        told.set()
+        assert go_on.wait(WAIT)
+        tell(*args)
+        through.set()
+
+    host.delegations._on_end = slow
+    children[0].go.set()
+    assert told.wait(WAIT)
+    gateway.install()
+    go_on.set()
+    assert through.wait(WAIT), "the worker waits for a lock that it holds"
+    # And the table is still the shared one: an early importer sees what runs here.
+    dispatch(host.registry.dispatch_async_delegation, children[1])
+    assert host.registry.active_count() == late_count() == 1
+    goals = [record["goal"] for record in host.registry.list_async_delegations()]
+    assert goals == ["goal of child 0", "goal of child 1"]
+
+
 def test_two_racing_dispatches_at_cap_one_give_one(installed: Host, children: list[Child]) -> None:
     results: list[str] = []
     gate = threading.Barrier(4)
