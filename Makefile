@@ -4,7 +4,7 @@ TEST := .venv-test/bin/python
 PYTHONS := python3.11 python3.12 python3.13
 TIMES ?= 200
 
-.PHONY: help run test test-rust test-python test-pythons check format bench wheel storm clean env gateways
+.PHONY: help run test test-rust test-python test-pythons loom check format bench wheel storm clean env gateways
 
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ gateways: env
 
 test-pythons: ## the tests that need no gateway, on every CPython from 3.11 to 3.13 that is there
 	@scripts/each-python $(PYTHONS)
+
+loom: ## models of the queue, the hand-off and the registry, in every interleaving
+	RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --target-dir target/loom --test loom
 
 check: env ## formats, lints, types, stubs
 	cargo fmt --check

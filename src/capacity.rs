@@ -1,9 +1,9 @@
 //! How many delegations may run at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Error;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// The count of permits that are out.
 ///

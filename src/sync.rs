@@ -9,16 +9,22 @@
 //! - under it no Python object is made or dropped, nothing is called back, nothing blocks;
 //! - a panic under it does not poison it: every critical section leaves the state whole.
 
-use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
+
+// The models in tests/loom run on loom's own locks and atomics.
+#[cfg(loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
+#[cfg(not(loom))]
+pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 
 /// A mutual-exclusion lock that a panic does not poison.
 #[derive(Debug, Default)]
-pub struct Lock<T>(std::sync::Mutex<T>);
+pub struct Lock<T>(Mutex<T>);
 
 impl<T> Lock<T> {
     /// A free lock around `value`.
     pub(crate) fn new(value: T) -> Self {
-        Self(std::sync::Mutex::new(value))
+        Self(Mutex::new(value))
     }
 
     /// Waits for the lock.
