@@ -7,7 +7,8 @@ of its own, through ``hermes_core.gateway`` or by importing them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ._queue import CompletionQueue
@@ -25,6 +26,16 @@ __all__ = [
 
 _DEFAULT_MAX_ASYNC_CHILDREN = 3
 _MAX_RETAINED_COMPLETED = RETENTION
+_DISPATCHED_FIELDS = (
+    "goal",
+    "context",
+    "toolsets",
+    "role",
+    "model",
+    "session_key",
+    "origin_ui_session_id",
+    "parent_session_id",
+)
 
 
 class SharedQueue(CompletionQueue[Any]):
@@ -38,6 +49,12 @@ class Elsewhere(Protocol):
 
     def running(self) -> int:
         """How many run there."""
+
+    def starting(self, job: Job) -> AbstractContextManager[int | None]:
+        """Count a job there from now on, and until it is started here; how many run there.
+
+        ``None`` if that registry is no longer the other one: ask again which is.
+        """
 
     def records(self) -> list[dict[str, Any]]:
         """Their records, as ``list_async_delegations`` shows them."""
@@ -118,20 +135,6 @@ def dispatch_async_delegation(
     Raises:
         TypeError: the runner is not callable, or an address field is not a str.
     """
-    if _successor is not None:
-        return _successor.dispatch_async_delegation(
-            goal=goal,
-            context=context,
-            toolsets=toolsets,
-            role=role,
-            model=model,
-            session_key=session_key,
-            parent_session_id=parent_session_id,
-            runner=runner,
-            origin_ui_session_id=origin_ui_session_id,
-            interrupt_fn=interrupt_fn,
-            max_async_children=max_async_children,
-        )
     record = new_record(
         goal=goal,
         context=context,
@@ -195,7 +198,27 @@ def dispatch_async_delegation_batch(
 def _dispatch(
     job: Job, limit: int, instead: str, delegation_id: str | None = None
 ) -> dict[str, Any]:
-    elsewhere = 0 if _elsewhere is None else _elsewhere.running()
+    record = job.record
+    while True:
+        successor, elsewhere = _successor, _elsewhere
+        if successor is not None and "is_batch" not in record:
+            fields = {field: record[field] for field in _DISPATCHED_FIELDS}
+            return successor.dispatch_async_delegation(
+                **fields,
+                runner=job.runner,
+                interrupt_fn=job.interrupt_fn,
+                max_async_children=limit,
+            )
+        if elsewhere is None:
+            return _start(job, limit, 0, instead, delegation_id)
+        with elsewhere.starting(job) as running:
+            if running is not None:
+                return _start(job, limit, running, instead, delegation_id)
+
+
+def _start(
+    job: Job, limit: int, elsewhere: int, instead: str, delegation_id: str | None
+) -> dict[str, Any]:
     try:
         handle = _registry.start(
             job, capacity=limit, elsewhere=elsewhere, delegation_id=delegation_id
@@ -273,12 +296,16 @@ def interrupt_for_session(
     return _registry.interrupt(_registry._core.running_of(owner, False), reason)
 
 
-def _live_records() -> list[dict[str, Any]]:
-    """The running records with their ``interrupt_fn``, as the gateway's own registry holds them."""
-    return [
-        {**job.record, "status": "running", "interrupt_fn": job.interrupt_fn}
-        for job in _registry._core.running_all()
-    ]
+def _live_records(starting: Iterable[Job] = ()) -> list[dict[str, Any]]:
+    """The running records with their ``interrupt_fn``, as the gateway's own registry holds them.
+
+    Args:
+        starting: jobs that may not run yet, and count as if they did.
+    """
+    jobs = _registry._core.running_all()
+    known = {id(job) for job in jobs}
+    jobs += [job for job in starting if id(job) not in known and job.record["status"] == "running"]
+    return [{**job.record, "status": "running", "interrupt_fn": job.interrupt_fn} for job in jobs]
 
 
 def _reset_for_tests() -> None:

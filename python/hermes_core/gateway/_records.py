@@ -6,12 +6,15 @@ after an uninstall. In both cases both are listed, interrupted, and counted towa
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from hermes_core import _interrupt, async_delegation
 from hermes_core.gateway._queue_swap import sweep
+from hermes_core.registry import Job
 
 Record = dict[str, Any]
 
@@ -26,7 +29,7 @@ class SharedRecords(dict[str, Record]):
     the install. Everything else sees the gateway's own entries only.
     """
 
-    __slots__ = ("installed", "plain")
+    __slots__ = ("installed", "plain", "starting")
 
     def __init__(self, plain: dict[str, Record]) -> None:
         super().__init__(plain)
@@ -34,10 +37,11 @@ class SharedRecords(dict[str, Record]):
         # Here and not in a `RecordShare`: a table outlives an uninstall while ours run, and
         # then serves the next install, too.
         self.installed = False
+        self.starting: list[Job] = []  # ours that count already and do not run yet
 
     def values(self) -> Any:
         """Return the gateway's records, followed by those that the core runs now."""
-        return [*super().values(), *async_delegation._live_records()]
+        return [*super().values(), *async_delegation._live_records(self.starting)]
 
 
 class Originals:
@@ -110,6 +114,32 @@ class RecordShare:
         """Return how many delegations the gateway's own registry still runs."""
         return len(self._running())
 
+    @contextlib.contextmanager
+    def starting(self, job: Job) -> Iterator[int | None]:
+        """Count a job of ours in the gateway's registry too while it starts; see `Elsewhere`.
+
+        So the gateway's dispatch, which counts under its lock, and ours cannot both take the
+        last place: one of them sees the other. The lock is free while the job starts, for that
+        starts threads and may log.
+        """
+        running = table = None
+        try:
+            with self._host._records_lock:
+                if async_delegation._elsewhere is self:  # else an uninstall came first
+                    table = self._host._records
+                    own = dict.values(table)
+                    running = sum(record.get("status") == "running" for record in own)
+                    if isinstance(table, SharedRecords):
+                        table.starting.append(job)
+            yield running
+        finally:
+            if isinstance(table, SharedRecords):
+                with self._host._records_lock:
+                    with contextlib.suppress(ValueError):
+                        table.starting.remove(job)
+                    if not table.installed:
+                        self._unshare_if_idle()
+
     def records(self) -> list[Record]:
         """Return the records of the gateway's own registry, running and recent."""
         with self._host._records_lock:
@@ -155,7 +185,9 @@ class RecordShare:
     def _unshare_if_idle(self) -> None:
         """Put the gateway's own table back, the very object, once ours are all done."""
         table = self._host._records
-        if isinstance(table, SharedRecords) and not async_delegation._live_records():
+        if isinstance(table, SharedRecords) and not (
+            table.starting or async_delegation._live_records()
+        ):
             table.plain.clear()
             table.plain.update(table)
             self._host._records = table.plain

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from adapter_support import WAIT, Child, Host, dispatch, take, until
@@ -221,6 +222,79 @@ def test_a_wrapper_that_stays_after_an_uninstall_reaches_the_gateway(
     host.registry.dispatch_async_delegation = own
 
 
+def just_before_ours_starts(
+    host: Host, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]
+) -> None:
+    """Do something once, at the moment when ours has been counted and does not run yet."""
+    start = host.delegations._registry.start
+
+    def acting(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.undo()
+        act()
+        return start(*args, **kwargs)
+
+    monkeypatch.setattr(host.delegations._registry, "start", acting)
+
+
+def test_an_early_importer_cannot_take_the_place_that_ours_is_taking(
+    host: Host, children: list[Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = host.registry.dispatch_async_delegation
+    early_count = host.registry.active_count
+    gateway.install()
+    answers: list[str] = []
+
+    def race() -> None:
+        answers.append(dispatch(early, children[0], cap=1)["status"])
+        assert early_count() == 1
+
+    just_before_ours_starts(host, monkeypatch, race)
+    ours = dispatch(host.registry.dispatch_async_delegation, children[1], cap=1)
+    assert [ours["status"], *answers] == ["dispatched", "rejected"]
+    assert early_count() == host.registry.active_count() == 1
+    # What was refused keeps no place.
+    refused = dispatch(host.registry.dispatch_async_delegation, children[2], cap=1)
+    assert refused["status"] == "rejected"
+    assert early_count() == 1
+    children[1].go.set()
+    take(host.queue, 1)
+    assert early_count() == 0
+
+
+def test_an_uninstall_while_ours_starts_leaves_it_counted(
+    host: Host, children: list[Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = host.registry._records
+    gateway.install()
+    just_before_ours_starts(host, monkeypatch, gateway.uninstall)
+    dispatch(host.registry.dispatch_async_delegation, children[0])
+    assert host.registry.active_count() == 1
+    assert running(host) == ["goal of child 0"]
+    refused = dispatch(host.registry.dispatch_async_delegation, children[1], cap=1)
+    assert refused["status"] == "rejected"
+    children[0].go.set()
+    take(host.queue, 1)
+    until(lambda: host.registry._records is plain, "the gateway's own table")
+
+
+def test_an_uninstall_while_ours_is_counted_sends_it_to_the_gateway(
+    host: Host, children: list[Child]
+) -> None:
+    gateway.install()
+    share = host.delegations._elsewhere
+    ours = host.registry.dispatch_async_delegation
+
+    class Late:
+        def starting(self, job: object) -> Any:
+            gateway.uninstall()
+            return share.starting(job)
+
+    host.delegations._elsewhere = Late()
+    dispatch(ours, children[0])
+    assert host.delegations._registry.active_count() == 0
+    assert host.registry.active_count() == 1
+
+
 def test_an_end_that_crosses_a_reinstall_hurts_nobody(host: Host, children: list[Child]) -> None:
     """Its worker has read whom to tell, and tells only after the next install."""
     late_count = host.registry.active_count
@@ -324,4 +398,4 @@ def test_swaps_while_children_start_and_end_lose_nothing(host: Host) -> None:
     assert sorted(e["delegation_id"] for e in events) == sorted(dispatched)
     assert {e["status"] for e in events} == {"completed"}
     until(lambda: host.registry.active_count() == 0, "all ended")
-    assert most <= cap + 1  # a dispatch may cross the very moment of a swap
+    assert most <= cap
