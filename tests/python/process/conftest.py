@@ -19,6 +19,9 @@ HUNG = 60
 
 RunMany = Callable[..., None]
 
+#: A shell starts what it runs in the background with Ctrl-C ignored, and Python leaves that so.
+CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
 
 def _run(script: str, number: int) -> tuple[int, str]:
     process = subprocess.run(
@@ -41,7 +44,7 @@ def run_many() -> RunMany:
     """
 
     def call(script: str, status: int = 0, output: str = "", times: int = TIMES) -> None:
-        script = textwrap.dedent(script)
+        script = CTRL_C + textwrap.dedent(script)
         with ThreadPoolExecutor(2) as pool:
             for returncode, text in pool.map(lambda n: _run(script, n), range(times)):
                 assert (returncode, text) == (status, output)
