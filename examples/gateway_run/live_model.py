@@ -37,11 +37,15 @@ def user_texts(gateway: Gateway, session_id: str) -> list[str]:
 
 
 def open_sessions(gateway: Gateway, journal: Journal, patience: float) -> None:
-    """Open both sessions, and wait until the gateway has built their agents."""
-    for name in TASKS:
+    """Open the sessions, each once the gateway has built the agent of the one before."""
+    for count, name in enumerate(TASKS, start=1):
         gateway.open_session(name)
-    if not journal.wait(lambda: len(journal.all("tui.session.info")) >= len(TASKS), patience):
-        raise Stuck("the gateway does not build its agents")
+        if not journal.wait(partial(_infos, journal, count), patience):
+            raise Stuck("the gateway does not build its agents")
+
+
+def _infos(journal: Journal, count: int) -> bool:
+    return len(journal.all("tui.session.info")) >= count
 
 
 def play(gateway: Gateway, script: Script, journal: Journal, patience: float) -> None:

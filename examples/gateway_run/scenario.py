@@ -70,10 +70,12 @@ class Scenario:
         self.ids: dict[str, str] = {}
 
     def open(self) -> None:
-        """Open both sessions, and wait until the gateway has built their agents."""
+        """Open the sessions, each once the gateway has built the agent of the one before.
+
+        Two at once may find the host's state.db locked; that session then keeps no history.
+        """
         for name in (ALPHA, BETA):
             self.ids[name] = self.gateway.open_session(name)
-        for name in (ALPHA, BETA):
             self._idle(name)
 
     def play(self) -> None:
