@@ -9,15 +9,19 @@
 //! its wake on, so none is lost.
 
 mod fifo;
+mod lane;
 mod names;
+mod routes;
 mod waiters;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use self::fifo::{End, Filter, RoutedFifo, Taken};
-use self::waiters::{Address, Ticket, Waiters};
+use self::fifo::{Filter, RoutedFifo, Taken};
+use self::lane::End;
+use self::routes::Address;
+use self::waiters::{Ticket, Waiters};
 use crate::error::Error;
 use crate::event::Route;
 use crate::sync::{Guarded, Lock, Locked};
@@ -35,7 +39,8 @@ pub trait DeliveryObserver: Send + Sync {
     fn returned(&self, delegation_id: &str);
 }
 
-type Observers = Vec<Weak<dyn DeliveryObserver>>;
+/// Who is to be told; nobody, mostly, for events that end no delegation.
+type Observers = Option<Arc<[Weak<dyn DeliveryObserver>]>>;
 
 /// What a take is for; the default takes anything.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,7 +91,7 @@ impl<T> CompletionQueue<T> {
             woken: HashMap::new(),
             putters: VecDeque::new(),
             joiners: Vec::new(),
-            observers: Vec::new(),
+            observers: None,
         };
         Self { state: Guarded(Lock::new(state)) }
     }
@@ -126,8 +131,9 @@ impl<T> CompletionQueue<T> {
     /// Tells `observer` of delegations' events that leave and return, as long as it lives.
     pub fn observe(&self, observer: Weak<dyn DeliveryObserver>) {
         let mut state = self.state.0.lock();
-        state.observers.retain(|known| known.strong_count() > 0);
-        state.observers.push(observer);
+        let known = state.observers.iter().flat_map(|known| known.iter());
+        let alive = known.filter(|known| known.strong_count() > 0).cloned();
+        state.observers = Some(alive.chain([observer]).collect());
     }
 
     /// Appends an event if there is room.
@@ -146,14 +152,14 @@ impl<T> CompletionQueue<T> {
         let observers = state.add(item, route, End::Back);
         state.unfinished += 1;
         drop(state);
-        returned(route, &observers);
+        returned(route, observers);
         Ok(())
     }
 
     /// Undoes a take: the event is the first again, whatever the bound, also after a shutdown.
     pub fn put_back(&self, item: T, route: Route<'_>) {
         let observers = self.state.0.lock().add(item, route, End::Front);
-        returned(route, &observers);
+        returned(route, observers);
     }
 
     /// Appends an event whatever the bound, also after a shutdown: an end must be told.
@@ -169,15 +175,15 @@ impl<T> CompletionQueue<T> {
     /// [`Error::Empty`], or [`Error::ShutDown`] once the queue is shut down.
     pub fn try_take(&self, wanted: Wanted<'_>) -> Result<T, Error> {
         let mut state = self.state.0.lock();
-        let taken = match state.find(wanted) {
-            Some(filter) => state.take(&filter),
-            None => None,
-        };
-        let Some((taken, observers)) = taken else {
-            return Err(if state.shutdown { Error::ShutDown } else { Error::Empty });
-        };
-        drop(state);
-        Ok(delivered(taken, &observers))
+        match state.events.first_wanted(wanted) {
+            Some(index) => {
+                let (taken, observers) = state.take(index);
+                drop(state);
+                Ok(delivered(taken, observers))
+            }
+            None if state.shutdown => Err(Error::ShutDown),
+            None => Err(Error::Empty),
+        }
     }
 
     /// Starts a blocking take by the calling thread.
@@ -185,8 +191,8 @@ impl<T> CompletionQueue<T> {
         let mut state = self.state.0.lock();
         let State { events, takers, .. } = &mut *state;
         let filter = Filter::acquire(
-            &mut events.owners,
-            &mut events.kinds,
+            &mut events.routes.owners,
+            &mut events.routes.kinds,
             wanted.session_key,
             wanted.types,
         );
@@ -252,7 +258,7 @@ impl<T> CompletionQueue<T> {
         let mut state = self.state.0.lock();
         state.shutdown = true;
         let mut dropped = Vec::new();
-        let mut observers = Vec::new();
+        let mut observers = None;
         if immediate {
             dropped = state.events.drain();
             observers = state.observers.clone();
@@ -264,7 +270,7 @@ impl<T> CompletionQueue<T> {
         drop(state);
         tracing::debug!(dropped = dropped.len(), "queue shut down");
         for id in dropped.iter().filter_map(|taken| taken.delegation_id.as_deref()) {
-            notify(&observers, |observer| observer.dropped(id));
+            notify(observers.as_deref(), |observer| observer.dropped(id));
         }
         dropped.into_iter().map(|taken| taken.item).collect()
     }
@@ -293,44 +299,32 @@ impl<T> State<T> {
     }
 
     fn add(&mut self, item: T, route: Route<'_>, end: End) -> Observers {
-        let address = self.events.push(item, route, end);
-        self.wake_taker(address);
-        match route.delegation_id {
-            Some(_) => self.observers.clone(),
-            None => Vec::new(),
+        let added = self.events.push(item, route, end, self.observers.is_some());
+        if !self.takers.is_empty() {
+            self.wake_taker(self.events.routes.address(added));
         }
+        self.observers_of(route.delegation_id)
+    }
+
+    fn observers_of(&self, delegation_id: Option<&str>) -> Observers {
+        delegation_id.and_then(|_| self.observers.clone())
     }
 
     fn wake_taker(&mut self, address: Address) {
         if let Some(ticket) = self.takers.wake_one(address) {
-            address.0.inspect(|&owner| self.events.owners.again(owner));
-            address.1.inspect(|&kind| self.events.kinds.again(kind));
+            address.0.inspect(|&owner| self.events.routes.owners.again(owner));
+            address.1.inspect(|&kind| self.events.routes.kinds.again(kind));
             self.woken.insert(ticket, address);
         }
     }
 
-    /// The filter for a take that does not wait; `None` if no event can match.
-    fn find(&self, wanted: Wanted<'_>) -> Option<Filter> {
-        let owner = match wanted.session_key {
-            Some(key) => Some(self.events.owners.find(key)?),
-            None => None,
-        };
-        let kinds = wanted
-            .types
-            .map(|types| types.iter().filter_map(|kind| self.events.kinds.find(kind)).collect());
-        Some(Filter { owner, kinds })
-    }
-
-    fn take(&mut self, filter: &Filter) -> Option<(Taken<T>, Observers)> {
-        let taken = self.events.pop(filter)?;
+    fn take(&mut self, index: u32) -> (Taken<T>, Observers) {
+        let taken = self.events.remove(index);
         if let Some((_, signal)) = self.putters.pop_front() {
             signal.set();
         }
-        let observers = match taken.delegation_id {
-            Some(_) => self.observers.clone(),
-            None => Vec::new(),
-        };
-        Some((taken, observers))
+        let observers = self.observers_of(taken.delegation_id.as_deref());
+        (taken, observers)
     }
 
     fn wake_putters(&mut self) {
@@ -353,8 +347,8 @@ impl<T> State<T> {
         // by the signal handler that forks, goes on with the numbers it has. It looks again.
         self.takers.wake_all();
         for (_, (owner, kind)) in self.woken.drain() {
-            owner.inspect(|&owner| self.events.owners.release(owner));
-            kind.inspect(|&kind| self.events.kinds.release(kind));
+            owner.inspect(|&owner| self.events.routes.owners.release(owner));
+            kind.inspect(|&kind| self.events.routes.kinds.release(kind));
         }
         self.wake_putters();
         self.wake_joiners();
@@ -362,21 +356,23 @@ impl<T> State<T> {
     }
 }
 
-fn notify(observers: &[Weak<dyn DeliveryObserver>], tell: impl Fn(&dyn DeliveryObserver)) {
-    for observer in observers.iter().filter_map(Weak::upgrade) {
+fn notify(observers: Option<&[Weak<dyn DeliveryObserver>]>, tell: impl Fn(&dyn DeliveryObserver)) {
+    for observer in observers.into_iter().flatten().filter_map(Weak::upgrade) {
         tell(&*observer);
     }
 }
 
-fn returned(route: Route<'_>, observers: &[Weak<dyn DeliveryObserver>]) {
-    if let Some(id) = route.delegation_id {
-        notify(observers, |observer| observer.returned(id));
+#[inline]
+fn returned(route: Route<'_>, observers: Observers) {
+    if let (Some(observers), Some(id)) = (observers, route.delegation_id) {
+        notify(Some(&observers), |observer| observer.returned(id));
     }
 }
 
-fn delivered<T>(taken: Taken<T>, observers: &[Weak<dyn DeliveryObserver>]) -> T {
-    if let Some(id) = &taken.delegation_id {
-        notify(observers, |observer| observer.taken(id));
+#[inline]
+fn delivered<T>(taken: Taken<T>, observers: Observers) -> T {
+    if let (Some(observers), Some(id)) = (observers, &taken.delegation_id) {
+        notify(Some(&observers), |observer| observer.taken(id));
     }
     taken.item
 }
@@ -396,14 +392,15 @@ impl<T> Taker<'_, T> {
     /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the queue is shut down.
     pub fn poll(&mut self) -> Result<T, Error> {
         let mut state = self.queue.state.0.lock();
-        if let Some((taken, observers)) = state.take(&self.filter) {
+        if let Some(index) = state.events.first(&self.filter) {
+            let (taken, observers) = state.take(index);
             let woken_for = state.settle(self.ticket);
             // Not the event it was woken for, which may still wait, with nobody else told of it.
             if let Some(address) = woken_for.filter(|address| *address != taken.address) {
                 state.wake_taker(address);
             }
             drop(state);
-            return Ok(delivered(taken, &observers));
+            return Ok(delivered(taken, observers));
         }
         if state.shutdown {
             return Err(Error::ShutDown);
@@ -424,8 +421,8 @@ impl<T> State<T> {
     fn settle(&mut self, ticket: Ticket) -> Option<Address> {
         self.takers.leave(ticket);
         let address = self.woken.remove(&ticket)?;
-        address.0.inspect(|&owner| self.events.owners.release(owner));
-        address.1.inspect(|&kind| self.events.kinds.release(kind));
+        address.0.inspect(|&owner| self.events.routes.owners.release(owner));
+        address.1.inspect(|&kind| self.events.routes.kinds.release(kind));
         Some(address)
     }
 }
@@ -437,7 +434,7 @@ impl<T> Drop for Taker<'_, T> {
             state.wake_taker(address);
         }
         let State { events, .. } = &mut *state;
-        self.filter.release(&mut events.owners, &mut events.kinds);
+        self.filter.release(&mut events.routes.owners, &mut events.routes.kinds);
     }
 }
 

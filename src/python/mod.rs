@@ -4,11 +4,13 @@
 //! a Rust frame stands beneath it (the exceptions, each on the main thread only, say so). Work that
 //! must call back (runners, `interrupt_fn`, loggers) is done by Python functions that call these.
 
+mod fastcall;
 mod fork;
 mod handoff;
 mod log;
 mod queue;
 mod registry;
+mod route;
 mod wait;
 
 use pyo3::prelude::*;
@@ -43,6 +45,7 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::queue::add_exceptions(module)?;
+        super::fastcall::install(module.py())?;
         super::log::install();
         #[cfg(unix)]
         super::fork::install()?;

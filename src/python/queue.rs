@@ -1,19 +1,18 @@
 //! `CompletionQueue` as Python sees it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
+use pyo3::types::{PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
+use super::route::{RouteTexts, key_text, with_route};
 use super::{fork, wait};
 use crate::error::Error;
-use crate::event::{Route, kind};
+use crate::event::Route;
 use crate::queue::{CompletionQueue, Wanted};
 
 /// The core queue, of Python objects.
@@ -56,84 +55,6 @@ fn raise(py: Python<'_>, error: &Error) -> PyErr {
         Some(exceptions) => PyErr::from_type(exceptions[index].bind(py).clone(), ()),
         None => PyValueError::new_err(error.to_string()),
     }
-}
-
-/// What the spelling of a str begins with that is not compared as it is.
-const MARK: char = '\u{fffd}';
-
-/// A str as the core compares it: two are equal there if and only if they are equal in Python.
-///
-/// UTF-8 has no lone surrogates; a str with any is spelled by its bytes, behind a mark, and so is
-/// one that begins with the mark.
-pub(super) fn key_text<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
-    if let Ok(text) = value.to_cow()
-        && !text.starts_with(MARK)
-    {
-        return text;
-    }
-    let py = value.py();
-    let encoded = py
-        .get_type::<PyString>()
-        .call_method1(intern!(py, "encode"), (value, "utf-8", "surrogatepass"));
-    match encoded.as_ref().map(|bytes| bytes.extract::<&[u8]>()) {
-        Ok(Ok(bytes)) => {
-            let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-            Cow::Owned(std::iter::once(MARK.to_string()).chain(digits).collect())
-        }
-        _ => value.to_string_lossy(),
-    }
-}
-
-fn text<'a>(value: Option<&'a Bound<'_, PyAny>>) -> Option<Cow<'a, str>> {
-    value?.cast::<PyString>().ok().map(key_text)
-}
-
-/// An event's values under the three names, in the order of `names`.
-///
-/// Not by the dict's lookup: a key with an `__eq__` of its own would run Python code beneath.
-fn values<'py>(
-    event: &Bound<'py, PyDict>,
-    names: [&Bound<'py, PyString>; 3],
-) -> [Option<Bound<'py, PyAny>>; 3] {
-    let mut found = [const { None }; 3];
-    let mut missing = names.len();
-    for (key, value) in event.iter() {
-        let name = names.iter().position(|name| name.is(&key)).or_else(|| {
-            let key = key.cast_exact::<PyString>().ok()?;
-            let key = key.to_str().ok()?;
-            names.iter().position(|name| name.to_str().is_ok_and(|name| name == key))
-        });
-        if let Some(name) = name {
-            found[name] = Some(value);
-            missing -= 1;
-            if missing == 0 {
-                break;
-            }
-        }
-    }
-    found
-}
-
-/// Files `item` under its kind, session key and delegation, and passes the route to `use_route`.
-pub(super) fn with_route<'py, R>(
-    item: &Bound<'py, PyAny>,
-    use_route: impl FnOnce(Route<'_>) -> R,
-) -> R {
-    let Ok(event) = item.cast::<PyDict>() else { return use_route(Route::default()) };
-    let py = item.py();
-    let names = [intern!(py, "type"), intern!(py, "session_key"), intern!(py, "delegation_id")];
-    let [kind, session_key, delegation_id] = values(event, names);
-    let kind = match &kind {
-        None => Some(Cow::Borrowed(kind::COMPLETION)),
-        value => text(value.as_ref()),
-    };
-    let ends_one = kind.as_deref() == Some(kind::ASYNC_DELEGATION);
-    let delegation_id = delegation_id.filter(|_| ends_one);
-    use_route(Route {
-        kind: kind.as_deref(),
-        session_key: Some(text(session_key.as_ref()).as_deref().unwrap_or_default()),
-        delegation_id: text(delegation_id.as_ref()).as_deref(),
-    })
 }
 
 /// The `types` argument of a take.
@@ -185,22 +106,18 @@ impl PyCompletionQueue {
             // As queue.Queue does, also when there is room.
             wait::deadline(timeout)?;
         }
-        with_route(&item, |route| {
-            let Err((refused, error)) = self.core.try_put(item.clone().unbind(), route) else {
-                return Ok(());
-            };
-            if !matches!(error, Error::Full { .. }) || !wait::flag(block)? {
-                return Err(raise(py, &error));
-            }
-            self.put_when_room(py, refused, route, wait::deadline(timeout)?)
-        })
+        let put = with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
+        let Err((refused, error)) = put else { return Ok(()) };
+        if !matches!(error, Error::Full { .. }) || !wait::flag(block)? {
+            return Err(raise(py, &error));
+        }
+        let texts = RouteTexts::owned(&item);
+        self.put_when_room(py, refused, texts.route(), wait::deadline(timeout)?)
     }
 
     fn put_nowait(&self, py: Python<'_>, item: Bound<'_, PyAny>) -> PyResult<()> {
-        with_route(&item, |route| {
-            let put = self.core.try_put(item.clone().unbind(), route);
-            put.map_err(|(_, error)| raise(py, &error))
-        })
+        let put = with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
+        put.map_err(|(_, error)| raise(py, &error))
     }
 
     /// Undoes a get: the item is the first again.

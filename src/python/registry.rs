@@ -8,7 +8,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::queue::{Core as Queue, PyCompletionQueue, key_text, with_route};
+use super::queue::{Core as Queue, PyCompletionQueue};
+use super::route::{key_text, with_route};
 use super::{fork, wait};
 use crate::error::Error;
 use crate::event::{Owner, Selector};

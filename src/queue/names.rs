@@ -3,14 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::fifo::Lane;
-
-/// Names unused by any event or waiter are kept up to this many, so that a key that comes and goes
-/// is not made anew each time.
-const KEPT_UNUSED: usize = 1024;
-
-/// A name unused by any is kept only up to this many bytes.
-const KEPT_LENGTH: usize = 256;
+use super::lane::Lane;
 
 /// A name's number. Valid while a use of it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,13 +16,12 @@ struct Entry {
     lane: Lane,
 }
 
-/// Numbers for names, counted by use.
+/// Numbers for names, counted by use; a name goes with its last use.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     ids: HashMap<Arc<str>, NameId, foldhash::fast::RandomState>,
     entries: Vec<Entry>,
     free: Vec<u32>,
-    sweep_at: usize,
 }
 
 impl Names {
@@ -38,9 +30,6 @@ impl Names {
         if let Some(&id) = self.ids.get(name) {
             self.again(id);
             return id;
-        }
-        if self.ids.len() >= self.sweep_at.max(KEPT_UNUSED) {
-            self.sweep();
         }
         let name: Arc<str> = name.into();
         let entry = Entry { name: name.clone(), uses: 1, lane: Lane::default() };
@@ -67,7 +56,7 @@ impl Names {
     pub(super) fn release(&mut self, id: NameId) {
         let entry = &mut self.entries[id.0 as usize];
         entry.uses -= 1;
-        if entry.uses == 0 && entry.name.len() > KEPT_LENGTH {
+        if entry.uses == 0 {
             let name = std::mem::replace(&mut entry.name, "".into());
             self.ids.remove(&name);
             self.free.push(id.0);
@@ -79,6 +68,11 @@ impl Names {
         self.ids.get(name).copied()
     }
 
+    /// The name of a number in use.
+    pub(super) fn name(&self, id: NameId) -> &str {
+        &self.entries[id.0 as usize].name
+    }
+
     /// The lane of the events with that name.
     pub(super) fn lane(&self, id: NameId) -> &Lane {
         &self.entries[id.0 as usize].lane
@@ -87,18 +81,5 @@ impl Names {
     /// The lane of the events with that name.
     pub(super) fn lane_mut(&mut self, id: NameId) -> &mut Lane {
         &mut self.entries[id.0 as usize].lane
-    }
-
-    fn sweep(&mut self) {
-        let Self { ids, entries, free, sweep_at } = self;
-        ids.retain(|_, id| {
-            let entry = &mut entries[id.0 as usize];
-            if entry.uses == 0 {
-                entry.name = "".into();
-                free.push(id.0);
-            }
-            entry.uses > 0
-        });
-        *sweep_at = 2 * ids.len();
     }
 }

@@ -4,14 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::fifo::Filter;
-use super::names::{NameId, Names};
+use super::names::Names;
+use super::routes::Address;
 use crate::wake::Signal;
 
 /// A waiter's place in the order of arrival.
 pub(super) type Ticket = u64;
-
-/// The owner and kind of an event, by number.
-pub(super) type Address = (Option<NameId>, Option<NameId>);
 
 #[derive(Debug)]
 struct Waiter {
@@ -28,6 +26,11 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// A new place in the order.
     pub(super) fn ticket(&mut self) -> Ticket {
         self.next_ticket += 1;

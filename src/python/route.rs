@@ -1,0 +1,186 @@
+//! Where the queue files a Python object: what an event's dict says of its kind and its owner.
+
+use std::borrow::Cow;
+use std::slice;
+
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString};
+
+use crate::event::{Route, kind};
+
+/// What the spelling of a str begins with that is not compared as it is.
+const MARK: char = '\u{fffd}';
+
+/// A str as the core compares it: two are equal there if and only if they are equal in Python.
+///
+/// UTF-8 has no lone surrogates; a str with any is spelled by its bytes, behind a mark, and so is
+/// one that begins with the mark.
+pub(super) fn key_text<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
+    plain(value.as_borrowed()).map_or_else(|| spelled(value), Cow::Borrowed)
+}
+
+/// The text of a str that is compared as it is.
+#[inline]
+fn plain<'a>(value: Borrowed<'a, '_, PyString>) -> Option<&'a str> {
+    let mut length = 0;
+    // SAFETY: attached, and the object is a str; it keeps its UTF-8 form, of that length, as long
+    // as it lives. Without one an exception is set, and cleared.
+    #[allow(unsafe_code)]
+    let text = unsafe {
+        let bytes = ffi::PyUnicode_AsUTF8AndSize(value.as_ptr(), &mut length);
+        if bytes.is_null() {
+            ffi::PyErr_Clear();
+            return None;
+        }
+        let length = usize::try_from(length).ok()?;
+        std::str::from_utf8_unchecked(slice::from_raw_parts(bytes.cast(), length))
+    };
+    // Most texts differ from the mark in the first byte.
+    let is_marked = text.as_bytes().first() == Some(&0xEF) && text.starts_with(MARK);
+    (!is_marked).then_some(text)
+}
+
+#[cold]
+fn spelled<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
+    let py = value.py();
+    let encoded = py
+        .get_type::<PyString>()
+        .call_method1(intern!(py, "encode"), (value, "utf-8", "surrogatepass"));
+    match encoded.as_ref().map(|bytes| bytes.extract::<&[u8]>()) {
+        Ok(Ok(bytes)) => {
+            let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+            Cow::Owned(std::iter::once(MARK.to_string()).chain(digits).collect())
+        }
+        _ => value.to_string_lossy(),
+    }
+}
+
+/// The names that file an event, interned, in the order of [`RouteTexts::found`].
+struct Names([Py<PyString>; 3]);
+
+impl Names {
+    fn get(py: Python<'_>) -> &'static Self {
+        static NAMES: PyOnceLock<Names> = PyOnceLock::new();
+        NAMES.get_or_init(py, || {
+            let names = ["type", "session_key", "delegation_id"];
+            Names(names.map(|name| PyString::intern(py, name).unbind()))
+        })
+    }
+
+    /// Which of them a dict's key is.
+    #[inline]
+    fn position(&self, key: Borrowed<'_, '_, PyAny>) -> Option<usize> {
+        self.0.iter().position(|name| name.as_ptr() == key.as_ptr()).or_else(|| self.equal(key))
+    }
+
+    /// Which of them a key is that is another object.
+    fn equal(&self, key: Borrowed<'_, '_, PyAny>) -> Option<usize> {
+        let key = key.cast_exact::<PyString>().ok()?;
+        let is_candidate = matches!(key.len(), Ok(4 | 11 | 13));
+        let text = is_candidate.then(|| plain(key)).flatten()?;
+        self.0.iter().position(|name| name.to_str(key.py()).is_ok_and(|name| name == text))
+    }
+}
+
+/// A field's text, if it is there and is a str.
+#[inline]
+fn text<S: AsRef<str>>(field: &Option<Option<S>>) -> Option<&str> {
+    Some(field.as_ref()?.as_ref()?.as_ref())
+}
+
+/// The texts that file an object, as borrowed or owned ones.
+pub(super) struct RouteTexts<S> {
+    is_event: bool,
+    /// Kind, session key and delegation: whether the event has the field, and whether it is a str.
+    found: [Option<Option<S>>; 3],
+}
+
+impl<S: AsRef<str>> RouteTexts<S> {
+    /// Reads what files `item`; `None` as soon as `read` has nothing for a str.
+    ///
+    /// Looks through a dict by itself: the dict's lookup could run a key's own `__eq__`. `read`
+    /// must not run Python code either.
+    #[inline]
+    fn of<'a>(
+        item: &'a Bound<'_, PyAny>,
+        read: impl Fn(Borrowed<'a, '_, PyString>) -> Option<S>,
+    ) -> Option<Self> {
+        let mut texts = Self { is_event: false, found: [None, None, None] };
+        let Ok(event) = item.cast::<PyDict>() else { return Some(texts) };
+        texts.is_event = true;
+        let py = event.py();
+        let names = Names::get(py);
+        let (mut place, mut name, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: attached throughout, and nothing in the loop runs code that could change the
+        // dict; what it lends is read while the dict is as it is.
+        #[allow(unsafe_code)]
+        while unsafe { ffi::PyDict_Next(event.as_ptr(), &mut place, &mut name, &mut value) } != 0 {
+            let (name, value): (Borrowed<'a, '_, PyAny>, Borrowed<'a, '_, PyAny>) =
+                unsafe { (Borrowed::from_ptr(py, name), Borrowed::from_ptr(py, value)) };
+            let Some(position) = names.position(name) else { continue };
+            texts.found[position] = Some(match value.cast::<PyString>() {
+                Ok(value) => Some(read(value)?),
+                Err(_) => None,
+            });
+            if texts.is_complete() {
+                break;
+            }
+        }
+        Some(texts)
+    }
+
+    /// Whether the rest of the dict cannot matter: only a delegation's event has a delegation.
+    #[inline]
+    fn is_complete(&self) -> bool {
+        let [Some(kind), Some(_), delegation_id] = &self.found else { return false };
+        delegation_id.is_some()
+            || kind.as_ref().is_none_or(|kind| kind.as_ref() != kind::ASYNC_DELEGATION)
+    }
+
+    /// The route.
+    #[inline]
+    pub(super) fn route(&self) -> Route<'_> {
+        if !self.is_event {
+            return Route::default();
+        }
+        let [kind, session_key, delegation_id] = &self.found;
+        let kind = match kind {
+            None => Some(kind::COMPLETION),
+            kind => text(kind),
+        };
+        let delegation_id = match kind {
+            Some(kind::ASYNC_DELEGATION) => text(delegation_id),
+            _ => None,
+        };
+        Route { kind, session_key: Some(text(session_key).unwrap_or_default()), delegation_id }
+    }
+}
+
+impl<'a> RouteTexts<&'a str> {
+    /// The texts of `item` if each is compared as it is. They must be done with before any Python
+    /// code runs.
+    #[inline]
+    pub(super) fn plain(item: &'a Bound<'_, PyAny>) -> Option<Self> {
+        Self::of(item, plain)
+    }
+}
+
+impl RouteTexts<String> {
+    /// The texts of `item`, to outlive the look at it.
+    pub(super) fn owned(item: &Bound<'_, PyAny>) -> Self {
+        let texts = Self::of(item, |text| Some(key_text(&text).into_owned()));
+        texts.unwrap_or(Self { is_event: true, found: [None, None, None] })
+    }
+}
+
+/// Files `item` under its kind, session key and delegation, and passes the route to `use_route`,
+/// which must neither detach nor run Python code: the route is read from the item as it is.
+pub(super) fn with_route<R>(item: &Bound<'_, PyAny>, use_route: impl FnOnce(Route<'_>) -> R) -> R {
+    match RouteTexts::plain(item) {
+        Some(texts) => use_route(texts.route()),
+        None => use_route(RouteTexts::owned(item).route()),
+    }
+}

@@ -1,0 +1,95 @@
+//! Doubly linked lanes through the queue's slots: an event stands in up to four at once.
+
+/// No slot.
+pub(super) const NIL: u32 = u32::MAX;
+
+/// A lane's ends, as slot numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lane {
+    pub(super) head: u32,
+    pub(super) tail: u32,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self { head: NIL, tail: NIL }
+    }
+}
+
+/// Which of its four links an event uses in a lane.
+#[derive(Clone, Copy)]
+pub(super) enum Link {
+    All = 0,
+    Owner = 1,
+    Kind = 2,
+    Route = 3,
+}
+
+/// A slot's neighbours in its lanes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Links {
+    prev: [u32; 4],
+    pub(super) next: [u32; 4],
+}
+
+impl Links {
+    /// In no lane.
+    pub(super) const NONE: Self = Self { prev: [NIL; 4], next: [NIL; 4] };
+}
+
+/// Something that stands in lanes.
+pub(super) trait Linked {
+    /// Its neighbours.
+    fn links(&mut self) -> &mut Links;
+}
+
+/// At which end of its lanes an event is placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Before all others.
+    Front,
+    /// After all others.
+    Back,
+}
+
+impl Lane {
+    /// Puts the slot `index`, which stands in no such lane, at an end.
+    #[inline]
+    pub(super) fn link<S: Linked>(&mut self, slots: &mut [S], link: Link, index: u32, end: End) {
+        let link = link as usize;
+        match end {
+            End::Front => {
+                slots[index as usize].links().next[link] = self.head;
+                match self.head {
+                    NIL => self.tail = index,
+                    head => slots[head as usize].links().prev[link] = index,
+                }
+                self.head = index;
+            }
+            End::Back => {
+                slots[index as usize].links().prev[link] = self.tail;
+                match self.tail {
+                    NIL => self.head = index,
+                    tail => slots[tail as usize].links().next[link] = index,
+                }
+                self.tail = index;
+            }
+        }
+    }
+
+    /// Takes the slot `index` out.
+    #[inline]
+    pub(super) fn unlink<S: Linked>(&mut self, slots: &mut [S], link: Link, index: u32) {
+        let link = link as usize;
+        let links = slots[index as usize].links();
+        let (prev, next) = (links.prev[link], links.next[link]);
+        match prev {
+            NIL => self.head = next,
+            prev => slots[prev as usize].links().next[link] = next,
+        }
+        match next {
+            NIL => self.tail = prev,
+            next => slots[next as usize].links().prev[link] = prev,
+        }
+    }
+}

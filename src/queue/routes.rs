@@ -1,0 +1,154 @@
+//! Pairs of an owner and a kind as small numbers, each with the lane of its events.
+//!
+//! A put looks its event's route up once; everything that files the event, and that takes it out
+//! again, goes by number from there.
+
+use std::hash::{BuildHasher, Hasher};
+
+use hashbrown::HashTable;
+
+use super::lane::Lane;
+use super::names::{NameId, Names};
+
+/// Routes that no event uses are kept up to this many, so that one that comes and goes is not made
+/// anew each time.
+const KEPT_UNUSED: usize = 1024;
+
+/// A route that no event uses is kept only if neither of its names is longer, in bytes.
+const KEPT_LENGTH: usize = 256;
+
+/// The owner and kind of an event, by number.
+pub(super) type Address = (Option<NameId>, Option<NameId>);
+
+/// A route's number. Valid while a use of it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RouteId(u32);
+
+#[derive(Debug)]
+struct Entry {
+    address: Address,
+    hash: u64,
+    uses: u32,
+    lane: Lane,
+}
+
+/// The routes, with the names of owners and of kinds.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    pub(super) owners: Names,
+    pub(super) kinds: Names,
+    table: HashTable<RouteId>,
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    hasher: foldhash::fast::RandomState,
+    sweep_at: usize,
+}
+
+impl Routes {
+    /// The number of the route of these names, with one more use.
+    pub(super) fn acquire(&mut self, owner: Option<&str>, kind: Option<&str>) -> RouteId {
+        let hash = self.hash(owner, kind);
+        let id = match self.find_hashed(hash, owner, kind) {
+            Some(id) => id,
+            None => self.insert(hash, owner, kind),
+        };
+        self.entries[id.0 as usize].uses += 1;
+        id
+    }
+
+    /// One use less.
+    pub(super) fn release(&mut self, id: RouteId) {
+        let entry = &mut self.entries[id.0 as usize];
+        entry.uses -= 1;
+        if entry.uses == 0 {
+            let (owner, kind) = entry.address;
+            let is_long = owner.is_some_and(|id| self.owners.name(id).len() > KEPT_LENGTH)
+                || kind.is_some_and(|id| self.kinds.name(id).len() > KEPT_LENGTH);
+            if is_long {
+                self.remove(id);
+            }
+        }
+    }
+
+    /// The number of the route of these names, if it has one.
+    pub(super) fn find(&self, owner: NameId, kind: NameId) -> Option<RouteId> {
+        let (owner, kind) = (Some(self.owners.name(owner)), Some(self.kinds.name(kind)));
+        self.find_hashed(self.hash(owner, kind), owner, kind)
+    }
+
+    /// The owner and kind of a route.
+    pub(super) fn address(&self, id: RouteId) -> Address {
+        self.entries[id.0 as usize].address
+    }
+
+    /// The lane of the events of that route.
+    pub(super) fn lane(&self, id: RouteId) -> &Lane {
+        &self.entries[id.0 as usize].lane
+    }
+
+    /// The lane of the events of that route.
+    pub(super) fn lane_mut(&mut self, id: RouteId) -> &mut Lane {
+        &mut self.entries[id.0 as usize].lane
+    }
+
+    fn hash(&self, owner: Option<&str>, kind: Option<&str>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        for name in [owner, kind] {
+            hasher.write(name.unwrap_or_default().as_bytes());
+        }
+        hasher.finish()
+    }
+
+    fn find_hashed(&self, hash: u64, owner: Option<&str>, kind: Option<&str>) -> Option<RouteId> {
+        let is_it = |id: &RouteId| {
+            let (has_owner, has_kind) = self.entries[id.0 as usize].address;
+            has_owner.map(|id| self.owners.name(id)) == owner
+                && has_kind.map(|id| self.kinds.name(id)) == kind
+        };
+        self.table.find(hash, is_it).copied()
+    }
+
+    #[cold]
+    fn insert(&mut self, hash: u64, owner: Option<&str>, kind: Option<&str>) -> RouteId {
+        if self.table.len() >= self.sweep_at.max(KEPT_UNUSED) {
+            self.sweep();
+        }
+        let address = (
+            owner.map(|name| self.owners.acquire(name)),
+            kind.map(|name| self.kinds.acquire(name)),
+        );
+        let entry = Entry { address, hash, uses: 0, lane: Lane::default() };
+        let id = match self.free.pop() {
+            Some(index) => {
+                self.entries[index as usize] = entry;
+                RouteId(index)
+            }
+            None => {
+                self.entries.push(entry);
+                RouteId(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 routes"))
+            }
+        };
+        let entries = &self.entries;
+        self.table.insert_unique(hash, id, |id| entries[id.0 as usize].hash);
+        id
+    }
+
+    fn remove(&mut self, id: RouteId) {
+        let Entry { address: (owner, kind), hash, .. } = self.entries[id.0 as usize];
+        if let Ok(found) = self.table.find_entry(hash, |other| *other == id) {
+            found.remove();
+        }
+        owner.inspect(|&owner| self.owners.release(owner));
+        kind.inspect(|&kind| self.kinds.release(kind));
+        self.free.push(id.0);
+    }
+
+    fn sweep(&mut self) {
+        let unused: Vec<_> =
+            self.table.iter().copied().filter(|id| self.entries[id.0 as usize].uses == 0).collect();
+        for id in unused {
+            self.remove(id);
+        }
+        self.sweep_at = 2 * self.table.len();
+    }
+}
