@@ -1,8 +1,10 @@
 //! Jobs for a pool of worker threads: who is idle, who must be started, who may go.
 //!
 //! The threads themselves belong to the host (Python threads must be started, and must run, in
-//! Python frames). Here is only the decision: a job is submitted and either an idle worker will
-//! take it, or the host is told to start one; never more than the jobs need.
+//! Python frames). Here is only the decision. While a job waits, one worker is on its way: woken,
+//! or asked for. One is enough: a worker that takes a job and leaves others waiting calls the next
+//! before it runs its own, which may take for ever. So a burst of short jobs is done by the few
+//! workers that come in time, and a burst of long ones gets a worker each.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -53,22 +55,31 @@ impl<T> Default for Handoff<T> {
     }
 }
 
+/// The numbers a worker goes by: its own, and the one under which it may be told to start another.
+#[derive(Debug, Clone, Copy)]
+pub struct Worker {
+    /// Under which it was asked for.
+    pub number: u64,
+    /// Under which it starts its successor, if it must.
+    pub successor: u64,
+}
+
+/// What a worker is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Next<T> {
+    /// The job to run.
+    pub job: T,
+    /// Whether to start a successor first: other jobs wait, and nobody is on the way to them.
+    pub needs_worker: bool,
+}
+
 impl<T> Handoff<T> {
-    /// Queues a job; whether the caller must start a worker, which it names `start`. That worker
-    /// first calls [`Self::started`]; if it cannot be started, the caller says
-    /// [`Self::not_started`].
+    /// Queues a job; whether the caller must start a worker, which it names `start`. If that cannot
+    /// be started, the caller says [`Self::not_started`].
     pub fn submit(&self, job: T, start: u64) -> bool {
         let mut jobs = self.jobs.0.lock();
         jobs.waiting.push_back(job);
-        if let Some(signal) = jobs.idle.pop() {
-            jobs.woken += 1;
-            signal.set();
-        }
-        let needs_worker = jobs.waiting.len() > jobs.on_the_way();
-        if needs_worker {
-            jobs.starting.push(start);
-        }
-        needs_worker
+        jobs.call_one(start)
     }
 
     /// Whether a worker, `start`, should be started so that `wanted` are idle or on their way.
@@ -82,35 +93,35 @@ impl<T> Handoff<T> {
         needs_worker
     }
 
-    /// The worker `start` runs now; whether it had been asked for.
-    pub fn started(&self, start: u64) -> bool {
-        let mut jobs = self.jobs.0.lock();
-        let place = jobs.starting.iter().position(|&asked| asked == start);
-        place.map(|place| jobs.starting.swap_remove(place)).is_some()
+    /// Whether the worker `start` was asked for and has not come.
+    pub fn is_awaited(&self, start: u64) -> bool {
+        self.jobs.0.lock().starting.contains(&start)
+    }
+
+    /// The worker `start` is not on its way any more, because it is here or because it will not
+    /// come; whether it had been asked for. Jobs that counted on it wait for those that work.
+    pub fn forget(&self, start: u64) -> bool {
+        self.jobs.0.lock().forget(start)
     }
 
     /// The worker `start` could not be started. Returns the jobs that now have none on its way,
     /// among them the one that `is_own` knows; none if it runs after all, or was not asked for.
     pub fn not_started(&self, start: u64, is_own: impl FnMut(&T) -> bool) -> NotStarted<T> {
-        if !self.started(start) {
+        let mut jobs = self.jobs.0.lock();
+        if !jobs.forget(start) || jobs.on_the_way() > 0 {
             return NotStarted { own: None, orphans: Vec::new() };
         }
-        let mut jobs = self.jobs.0.lock();
-        let mut own = None;
-        if jobs.waiting.len() > jobs.on_the_way() {
-            let place = jobs.waiting.iter().position(is_own);
-            own = place.and_then(|place| jobs.waiting.remove(place));
-        }
-        let served = jobs.on_the_way().min(jobs.waiting.len());
-        NotStarted { own, orphans: jobs.waiting.split_off(served).into() }
+        let place = jobs.waiting.iter().position(is_own);
+        let own = place.and_then(|place| jobs.waiting.remove(place));
+        NotStarted { own, orphans: jobs.waiting.drain(..).collect() }
     }
 
     /// The next job, for a worker that waits until `deadline` for one; `None` tells it to go.
-    pub fn take(&self, deadline: Instant) -> Option<T> {
+    pub fn take(&self, worker: Worker, deadline: Instant) -> Option<Next<T>> {
         let signal = Arc::new(Signal::for_this_thread());
         loop {
-            if let Some(job) = self.poll(&signal) {
-                return Some(job);
+            if let Some(next) = self.poll(worker, &signal) {
+                return Some(next);
             }
             let woken = signal.wait_until(Some(deadline));
             if !self.stays(&signal, woken) {
@@ -121,13 +132,15 @@ impl<T> Handoff<T> {
 
     /// The next job; if there is none, the worker counts as idle until it calls [`Self::stays`],
     /// and `signal` is set when it should look.
-    pub fn poll(&self, signal: &Arc<Signal>) -> Option<T> {
+    pub fn poll(&self, worker: Worker, signal: &Arc<Signal>) -> Option<Next<T>> {
         let mut jobs = self.jobs.0.lock();
-        let job = jobs.waiting.pop_front();
-        if job.is_none() {
+        jobs.forget(worker.number);
+        let Some(job) = jobs.waiting.pop_front() else {
             jobs.idle.push(signal.clone());
-        }
-        job
+            return None;
+        };
+        let needs_worker = !jobs.waiting.is_empty() && jobs.call_one(worker.successor);
+        Some(Next { job, needs_worker })
     }
 
     /// Whether a worker that was idle should look again: it was woken, or a job counts on it.
@@ -155,6 +168,25 @@ impl<T> Handoff<T> {
 impl<T> Jobs<T> {
     fn on_the_way(&self) -> usize {
         self.woken + self.starting.len()
+    }
+
+    /// Sees to it that a worker is on its way; whether it must be started, as `start`.
+    fn call_one(&mut self, start: u64) -> bool {
+        if self.on_the_way() > 0 {
+            return false;
+        }
+        let Some(signal) = self.idle.pop() else {
+            self.starting.push(start);
+            return true;
+        };
+        self.woken += 1;
+        signal.set();
+        false
+    }
+
+    fn forget(&mut self, start: u64) -> bool {
+        let place = self.starting.iter().position(|&asked| asked == start);
+        place.map(|place| self.starting.swap_remove(place)).is_some()
     }
 
     /// Empties the state for a forked child, where no worker runs.

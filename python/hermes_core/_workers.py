@@ -23,11 +23,15 @@ IDLE_SECONDS = 10.0
 class WorkerPool(Generic[J]):
     """Daemon threads that run jobs; never more than the jobs at hand need.
 
+    A worker that takes a job and leaves others waiting starts the next worker, so whoever submits
+    a burst starts one thread.
+
     Args:
         name: what the threads' names begin with.
         run: called on a worker with each job. It must not raise.
         orphaned: called with each job that waited for a thread which could not be started, other
-            than the one whose ``submit`` raises.
+            than the one whose ``submit`` raises. Without it such jobs wait for the workers there
+            are.
         idle_seconds: how long an idle worker waits for a job before it ends.
     """
 
@@ -48,7 +52,7 @@ class WorkerPool(Generic[J]):
         self._handoff: _core.Handoff[J] = _core.Handoff()
 
     def submit(self, job: J) -> None:
-        """Have a worker run ``job``, starting one if none is free.
+        """Have a worker run ``job``, starting one if none is free or on its way.
 
         Raises what kept a thread from starting, say RuntimeError, or KeyboardInterrupt. A worker
         may have the job all the same.
@@ -58,9 +62,7 @@ class WorkerPool(Generic[J]):
             if self._handoff.submit(job, number):
                 self._start(number)
         except BaseException as exc:
-            for orphan in self._handoff.not_started(number, job):
-                if self._orphaned is not None:
-                    self._orphaned(orphan, exc)
+            self._give_up(number, exc, job)
             raise
 
     def submit_to_any(self, job: J) -> None:
@@ -79,20 +81,31 @@ class WorkerPool(Generic[J]):
         try:
             self._start(number)
         except BaseException as exc:
-            # Not on its way any more; what waits stays for the workers there are.
-            self._handoff.started(number)
+            # What waits stays for the workers there are.
+            self._handoff.forget(number)
             if not isinstance(exc, Exception):
                 raise
+
+    def _start_another(self, number: int) -> None:
+        """Start a worker for the jobs that wait behind a worker's own."""
+        try:
+            self._start(number)
+        except Exception as exc:
+            self._give_up(number, exc)
+
+    def _give_up(self, number: int, exc: BaseException, own: J | None = None) -> None:
+        if self._orphaned is None:
+            self._handoff.forget(number)
+            return
+        for orphan in self._handoff.not_started(number, own):
+            self._orphaned(orphan, exc)
 
     def _start(self, number: int) -> None:
         if _closed:
             # On 3.11 a thread started at this point may end before its starter sees it run.
             raise RuntimeError("the interpreter shuts down: no thread is started any more")
         threading.Thread(
-            target=_work,
-            args=(self._handoff, number, self._run, self._idle_seconds),
-            name=f"{self._name}_{number}",
-            daemon=True,
+            target=_work, args=(self, number), name=f"{self._name}_{number}", daemon=True
         ).start()
 
 
@@ -106,19 +119,25 @@ def _close() -> None:
     _closed = True
 
 
-def _work(
-    handoff: _core.Handoff[J], number: int, run: Callable[[J], None], idle_seconds: float
-) -> None:
-    handoff.started(number)
+def _work(pool: WorkerPool[J], number: int) -> None:
+    handoff, run, idle_seconds = pool._handoff, pool._run, pool._idle_seconds
+    successor = next(pool._numbers)
     # What another thread throws into this one (PyThreadState_SetAsyncExc) may come anywhere; a job
     # in hand is then run again, and knows that it was begun.
     hand: list[J] = []
+    needs_worker: bool | None = False
     while True:
         try:
-            if not hand and not handoff.take(idle_seconds, hand):
-                return
+            if not hand:
+                needs_worker = handoff.take(idle_seconds, hand, number, successor)
+                if needs_worker is None:
+                    return
+            if needs_worker:
+                pool._start_another(successor)
+                successor = next(pool._numbers)
+                needs_worker = False
             run(hand[0])
             # A waiting worker keeps nothing alive.
             hand.clear()
         except BaseException:
-            continue
+            needs_worker = handoff.is_awaited(successor)

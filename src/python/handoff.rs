@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::fork;
-use crate::handoff::Handoff;
+use crate::handoff::{Handoff, Worker};
 use crate::wake::Signal;
 
 /// Jobs on their way to Python worker threads.
@@ -35,8 +35,12 @@ impl PyHandoff {
         self.core.reserve(wanted, start)
     }
 
-    fn started(&self, start: u64) {
-        self.core.started(start);
+    fn is_awaited(&self, start: u64) -> bool {
+        self.core.is_awaited(start)
+    }
+
+    fn forget(&self, start: u64) {
+        self.core.forget(start);
     }
 
     /// The worker `start` could not be started: the jobs other than `job` that counted on it.
@@ -44,21 +48,29 @@ impl PyHandoff {
         self.core.not_started(start, |waiting| waiting.is(job)).orphans
     }
 
-    /// Appends the next job to `hand`; false after `timeout` seconds without one.
+    /// Appends the next job to `hand` for the worker `number`; whether it must start `successor`
+    /// before it runs the job. `None` after `timeout` seconds without one.
     ///
     /// Into a list that the caller has: an exception thrown into its thread could lose a result.
-    fn take(&self, timeout: f64, hand: &Bound<'_, PyList>) -> PyResult<bool> {
+    fn take(
+        &self,
+        timeout: f64,
+        hand: &Bound<'_, PyList>,
+        number: u64,
+        successor: u64,
+    ) -> PyResult<Option<bool>> {
+        let worker = Worker { number, successor };
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
         let deadline = Instant::now().checked_add(timeout);
         let signal = Arc::new(Signal::for_this_thread());
         loop {
             // Attached: the collector must not see a job in one of its passes and miss it in another.
-            if let Some(job) = self.core.poll(&signal) {
-                return hand.append(job).map(|()| true);
+            if let Some(next) = self.core.poll(worker, &signal) {
+                return hand.append(next.job).map(|()| Some(next.needs_worker));
             }
             let woken = hand.py().detach(|| signal.wait_until(deadline));
             if !self.core.stays(&signal, woken) {
-                return Ok(false);
+                return Ok(None);
             }
         }
     }

@@ -1,13 +1,13 @@
 //! Jobs and their workers: no job lost, no worker too many.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hermes_core::handoff::{Handoff, NotStarted};
+use hermes_core::handoff::{Handoff, Next, NotStarted, Worker as Numbers};
 use hermes_core::sync::HeldLock;
+use hermes_core::wake::Signal;
 
 fn long() -> Instant {
     Instant::now() + Duration::from_secs(60)
@@ -20,6 +20,22 @@ fn now() -> Instant {
 /// What a test names the workers it asks for, where it need not tell them apart.
 const START: u64 = 0;
 
+/// A worker that was not asked for, and what it calls its successor.
+const BUSY: Numbers = Numbers { number: 1_000_000, successor: 1_000_001 };
+
+/// The worker that was asked for as `number`.
+fn asked(number: u64) -> Numbers {
+    Numbers { number, successor: number + 1 }
+}
+
+fn lone<T>(job: T) -> Option<Next<T>> {
+    Some(Next { job, needs_worker: false })
+}
+
+fn first<T>(job: T) -> Option<Next<T>> {
+    Some(Next { job, needs_worker: true })
+}
+
 fn submit(handoff: &Handoff<u32>, jobs: &[u32]) {
     for &job in jobs {
         handoff.submit(job, START);
@@ -29,7 +45,7 @@ fn submit(handoff: &Handoff<u32>, jobs: &[u32]) {
 /// Workers that can be told one by one when to take, each from its own thread.
 struct Worker {
     orders: mpsc::Sender<()>,
-    jobs: mpsc::Receiver<Option<u32>>,
+    jobs: mpsc::Receiver<Option<Next<u32>>>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -40,7 +56,7 @@ impl Worker {
         let handoff = handoff.clone();
         let thread = thread::spawn(move || {
             while ordered.recv().is_ok() {
-                done.send(handoff.take(long())).unwrap();
+                done.send(handoff.take(BUSY, long())).unwrap();
             }
         });
         Self { orders, jobs, thread }
@@ -55,8 +71,12 @@ impl Worker {
         }
     }
 
-    fn job(&self) -> Option<u32> {
+    fn next(&self) -> Option<Next<u32>> {
         self.jobs.recv_timeout(Duration::from_secs(60)).unwrap()
+    }
+
+    fn job(&self) -> Option<u32> {
+        self.next().map(|next| next.job)
     }
 
     fn end(self) {
@@ -72,7 +92,7 @@ fn idle(handoff: &Arc<Handoff<u32>>) -> usize {
         .find(|&wanted| {
             let needs_worker = handoff.reserve(wanted + 1, START);
             if needs_worker {
-                handoff.started(START);
+                handoff.forget(START);
             }
             needs_worker
         })
@@ -80,24 +100,34 @@ fn idle(handoff: &Arc<Handoff<u32>>) -> usize {
 }
 
 #[test]
-fn each_job_without_an_idle_worker_asks_for_one() {
+fn a_burst_asks_for_one_worker_and_each_worker_for_the_next() {
     let handoff = Handoff::default();
     let submitted = [10, 11, 12].map(|job| handoff.submit(job, START));
-    assert_eq!(submitted, [true; 3]);
-    for job in [10, 11, 12] {
-        handoff.started(START);
-        assert_eq!(handoff.take(now()), Some(job), "first in, first out");
-    }
-    assert_eq!(handoff.take(now()), None);
+    assert_eq!(submitted, [true, false, false], "one worker is on its way to them");
+    assert_eq!(handoff.take(asked(START), now()), first(10), "first in, first out");
+    assert_eq!(handoff.take(asked(1), now()), first(11));
+    assert_eq!(handoff.take(asked(2), now()), lone(12), "nothing waits for another");
+    assert_eq!(handoff.take(asked(2), now()), None);
+    assert!(handoff.submit(13, START), "nobody is on the way any more");
+}
+
+#[test]
+fn a_worker_that_is_free_before_its_successor_comes_goes_on() {
+    let handoff = Handoff::default();
+    submit(&handoff, &[1, 2, 3, 4]);
+    assert_eq!(handoff.take(asked(START), now()), first(1));
+    assert_eq!(handoff.take(asked(START), now()), lone(2), "the successor is on its way");
+    assert_eq!(handoff.take(asked(START), now()), lone(3));
+    assert_eq!(handoff.take(asked(1), now()), lone(4));
 }
 
 #[test]
 fn a_worker_asked_for_serves_whichever_job_is_first() {
     let handoff = Handoff::default();
     assert!(handoff.submit(1, START));
-    assert_eq!(handoff.take(now()), Some(1), "a worker that was busy is free again");
+    assert_eq!(handoff.take(BUSY, now()), lone(1), "a worker that was busy is free again");
     assert!(!handoff.submit(2, START), "the one asked for has no other job");
-    assert!(handoff.submit(3, START));
+    assert_eq!(handoff.take(asked(START), now()), lone(2));
 }
 
 #[test]
@@ -113,17 +143,18 @@ fn an_idle_worker_takes_the_job_and_none_is_started() {
 }
 
 #[test]
-fn two_jobs_and_one_idle_worker_ask_for_one_more() {
-    let handoff = Arc::new(Handoff::default());
-    let worker = Worker::new(&handoff);
-    worker.wait(&handoff);
-    let needs = [1, 2].map(|job| handoff.submit(job, START));
-    assert_eq!(needs, [false, true]);
-    let first = worker.job().unwrap();
-    handoff.started(START);
-    let second = handoff.take(now()).unwrap();
-    assert_eq!(BTreeSet::from([first, second]), BTreeSet::from([1, 2]));
-    worker.end();
+fn a_woken_worker_wakes_the_next_idle_one_before_it_asks_for_a_new_one() {
+    let handoff = Handoff::default();
+    let signals = [(); 2].map(|()| Arc::new(Signal::for_this_thread()));
+    let [one, other] = &signals;
+    assert!(handoff.poll(BUSY, one).is_none() && handoff.poll(BUSY, other).is_none());
+    assert_eq!([1, 2, 3].map(|job| handoff.submit(job, START)), [false; 3]);
+    assert!(!one.wait_until(Some(now())), "one at a time");
+    assert!(other.wait_until(Some(now())) && handoff.stays(other, true));
+    assert_eq!(handoff.poll(BUSY, other), lone(1));
+    assert!(one.wait_until(Some(now())) && handoff.stays(one, true));
+    assert_eq!(handoff.poll(BUSY, one), first(2), "nobody is idle any more");
+    assert_eq!(handoff.take(asked(BUSY.successor), now()), lone(3));
 }
 
 #[test]
@@ -151,7 +182,7 @@ fn reserve_asks_until_enough_are_ready_and_counts_waiting_jobs() {
     assert!(!handoff.submit(1, START), "one of the reserved takes it");
     assert!(handoff.reserve(2, START), "which leaves one, and two are wanted");
     for _ in 0..5 {
-        handoff.started(START);
+        handoff.forget(START);
     }
     assert!(handoff.submit(2, START), "more starts than reservations do not underflow");
 }
@@ -162,7 +193,7 @@ fn f33_a_job_whose_worker_cannot_start_comes_back() {
     assert!(handoff.submit("job", START));
     let back = handoff.not_started(START, |&job| job == "job");
     assert_eq!(back, NotStarted { own: Some("job"), orphans: vec![] });
-    assert_eq!(handoff.take(now()), None);
+    assert_eq!(handoff.take(BUSY, now()), None);
     assert!(handoff.submit("next", START), "the failed start is not counted on");
 }
 
@@ -170,7 +201,7 @@ fn f33_a_job_whose_worker_cannot_start_comes_back() {
 fn f33_a_job_that_another_worker_took_does_not_come_back() {
     let handoff = Handoff::default();
     assert!(handoff.submit("job", START));
-    assert_eq!(handoff.take(now()), Some("job"), "a worker that was busy is free again");
+    assert_eq!(handoff.take(BUSY, now()), lone("job"), "a worker that was busy is free again");
     let back = handoff.not_started(START, |&job| job == "job");
     assert_eq!(back, NotStarted { own: None, orphans: vec![] });
     assert!(handoff.submit("next", START));
@@ -180,7 +211,7 @@ fn f33_a_job_that_another_worker_took_does_not_come_back() {
 fn f33_a_job_that_counted_on_anothers_worker_comes_back_with_it() {
     let handoff = Handoff::default();
     assert!(handoff.submit("a", START));
-    assert_eq!(handoff.take(now()), Some("a"), "a worker that was busy is free again");
+    assert_eq!(handoff.take(BUSY, now()), lone("a"), "a worker that was busy is free again");
     assert!(!handoff.submit("b", START), "the worker on its way is for it");
     let back = handoff.not_started(START, |&job| job == "a");
     assert_eq!(back, NotStarted { own: None, orphans: vec!["b"] });
@@ -190,31 +221,51 @@ fn f33_a_job_that_counted_on_anothers_worker_comes_back_with_it() {
 fn f33_a_start_that_was_given_up_too_late_takes_no_job_away() {
     let handoff = Handoff::default();
     assert!(handoff.submit("a", 1));
-    assert!(handoff.submit("b", 2));
-    assert!(handoff.started(1), "it runs; its starter was interrupted only then");
+    assert!(!handoff.submit("b", 2));
+    assert!(handoff.is_awaited(1));
+    assert_eq!(handoff.take(asked(1), now()), first("a"));
+    assert!(!handoff.is_awaited(1), "it runs; its starter was interrupted only then");
     let back = handoff.not_started(1, |&job| job == "a");
     assert_eq!(back, NotStarted { own: None, orphans: vec![] });
-    assert_eq!([handoff.take(now()), handoff.take(now())], [Some("a"), Some("b")]);
-    assert!(!handoff.started(1));
+    assert_eq!(handoff.take(asked(2), now()), lone("b"));
+    assert!(!handoff.forget(1));
 }
 
 #[test]
-fn f33_a_job_with_a_worker_on_its_way_is_no_orphan() {
+fn f33_a_job_with_another_worker_on_its_way_is_no_orphan() {
     let handoff = Handoff::default();
     assert!(handoff.submit("a", 1));
-    assert!(handoff.submit("b", 2));
+    assert!(handoff.reserve(2, 3));
+    assert!(!handoff.submit("b", 2));
     let back = handoff.not_started(1, |&job| job == "a");
-    assert_eq!(back, NotStarted { own: Some("a"), orphans: vec![] });
-    assert_eq!(handoff.take(now()), Some("b"));
+    assert_eq!(back, NotStarted { own: None, orphans: vec![] });
+    assert_eq!(handoff.take(asked(3), now()), first("a"));
+    assert_eq!(handoff.take(asked(4), now()), lone("b"));
+}
+
+#[test]
+fn f33_jobs_behind_a_successor_that_cannot_start_come_back_or_wait_for_the_busy() {
+    let handoff = Handoff::default();
+    submit(&handoff, &[1, 2, 3]);
+    assert_eq!(handoff.take(asked(START), now()), first(1));
+    assert!(handoff.is_awaited(1));
+    assert!(handoff.forget(1));
+    assert_eq!(handoff.take(asked(START), now()), first(2), "asked again, as nobody is coming");
+    let back = handoff.not_started(1, |_| false);
+    assert_eq!(back, NotStarted { own: None, orphans: vec![3] });
 }
 
 #[test]
 fn a_deadline_tells_the_worker_to_go() {
     let handoff = Arc::new(Handoff::<u32>::default());
-    assert_eq!(handoff.take(now() + Duration::from_millis(1)), None);
+    assert_eq!(handoff.take(BUSY, now() + Duration::from_millis(1)), None);
     assert_eq!(idle(&handoff), 0, "it is not counted as idle any more");
     assert!(handoff.submit(1, START));
-    assert_eq!(handoff.take(now()), Some(1), "a job that waits is taken at any deadline");
+    assert_eq!(
+        handoff.take(asked(START), now()),
+        lone(1),
+        "a job that waits is taken at any deadline"
+    );
 }
 
 #[test]
@@ -249,50 +300,75 @@ fn f11_a_forked_child_starts_without_jobs_and_workers() {
     assert_eq!(held.state().reset(), [2, 3]);
     drop(held);
     assert!(handoff.submit(4, START));
-    assert_eq!(handoff.take(now()), Some(4));
+    assert_eq!(handoff.take(asked(START), now()), lone(4));
     worker.end();
 }
 
 /// Workers as the host runs them: started when asked for, gone when idle.
+#[derive(Default)]
+struct Pool {
+    handoff: Handoff<usize>,
+    numbers: AtomicU64,
+    alive: AtomicUsize,
+    unfinished: AtomicUsize,
+    done: Mutex<Vec<usize>>,
+}
+
+impl Pool {
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn submit<'scope>(&'scope self, job: usize, scope: &'scope thread::Scope<'scope, '_>) {
+        self.unfinished.fetch_add(1, Ordering::SeqCst);
+        let number = self.number();
+        if self.handoff.submit(job, number) {
+            self.start(number, scope);
+        }
+    }
+
+    fn start<'scope>(&'scope self, number: u64, scope: &'scope thread::Scope<'scope, '_>) {
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        scope.spawn(move || {
+            let mut numbers = Numbers { number, successor: self.number() };
+            // Some workers wait for the next job, some go at once.
+            let until = || now() + Duration::from_micros(200);
+            while let Some(next) = self.handoff.take(numbers, until()) {
+                if next.needs_worker {
+                    self.start(numbers.successor, scope);
+                    numbers.successor = self.number();
+                }
+                self.done.lock().unwrap().push(next.job);
+                self.unfinished.fetch_sub(1, Ordering::SeqCst);
+            }
+            self.alive.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
 #[test]
 fn f33_many_threads_lose_no_job() {
     const SUBMITTERS: usize = 4;
     const JOBS: usize = 500;
-    let handoff = Handoff::default();
-    let done = Mutex::new(Vec::new());
-    let alive = AtomicUsize::new(0);
-    let unfinished = AtomicUsize::new(0);
+    let pool = Pool::default();
     let barrier = Barrier::new(SUBMITTERS);
-    let work = || {
-        handoff.started(START);
-        // Some workers wait for the next job, some go at once.
-        while let Some(job) = handoff.take(now() + Duration::from_micros(200)) {
-            done.lock().unwrap().push(job);
-            unfinished.fetch_sub(1, Ordering::SeqCst);
-        }
-        alive.fetch_sub(1, Ordering::SeqCst);
-    };
     thread::scope(|scope| {
         for submitter in 0..SUBMITTERS {
-            let (handoff, unfinished, alive, barrier) = (&handoff, &unfinished, &alive, &barrier);
+            let (pool, barrier) = (&pool, &barrier);
             scope.spawn(move || {
                 barrier.wait();
                 for job in 0..JOBS {
-                    unfinished.fetch_add(1, Ordering::SeqCst);
-                    if handoff.submit(submitter * JOBS + job, START) {
-                        alive.fetch_add(1, Ordering::SeqCst);
-                        scope.spawn(work);
-                    }
+                    pool.submit(submitter * JOBS + job, scope);
                     // Few jobs at a time, so that workers come, idle and go all along.
-                    while unfinished.load(Ordering::SeqCst) >= SUBMITTERS {
+                    while pool.unfinished.load(Ordering::SeqCst) >= SUBMITTERS {
                         thread::yield_now();
                     }
                 }
             });
         }
     });
-    assert_eq!(alive.into_inner(), 0);
-    let mut done = done.into_inner().unwrap();
+    assert_eq!(pool.alive.into_inner(), 0);
+    let mut done = pool.done.into_inner().unwrap();
     done.sort_unstable();
     assert_eq!(done, (0..SUBMITTERS * JOBS).collect::<Vec<_>>());
 }

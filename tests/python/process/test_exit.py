@@ -28,7 +28,10 @@ def spin():
 
 def churn():
     while not stop:
-        registry.dispatch(goal="tiny", runner=dict)
+        try:
+            registry.dispatch(goal="tiny", runner=dict)
+        except hc.AtCapacity:
+            pass
 
 def drain():
     while True:

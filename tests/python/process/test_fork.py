@@ -122,8 +122,17 @@ def test_fork_from_a_signal_handler_in_a_blocked_get(run_many: RunMany) -> None:
             os.write(writer, b".")  # Python's own after-fork work is done
 
     signal.signal(signal.SIGUSR1, handler)
+    # A bare lock: an interrupt within threading's own waits could break those.
+    go = threading.Lock()
+    go.acquire()
+
+    def send():
+        with go:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    threading.Thread(target=send).start()
     try:
-        threading.Thread(target=lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+        go.release()
         event = queue.get()
         assert pids[0] and event == "for the parent"
     except KeyboardInterrupt:

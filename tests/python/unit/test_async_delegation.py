@@ -505,7 +505,7 @@ def test_a_job_that_counted_on_a_thread_that_cannot_start_ends_with_an_error(
         if not second:
             # Meanwhile another worker has taken the first job, and a second one comes.
             hand: list[Any] = []
-            assert handoff.take(0.0, hand)
+            assert handoff.take(0.0, hand, 1_000_000, 1_000_001) is False
             registry, job = hand[0]
             assert registry._core.begin(job.record["delegation_id"], job)
             second.append(dispatch())
