@@ -20,6 +20,9 @@ from .runner import Batch, Case, Effort, Work
 QUEUE = "queue.Queue"
 SIMPLE_QUEUE = "queue.SimpleQueue"
 
+#: More than a gateway has open at once.
+SESSIONS = 1_000
+
 
 def put_get(box: Any, item: object, times: int) -> Work:
     """Seconds per put and get."""
@@ -139,21 +142,22 @@ def operations(effort: Effort) -> Iterator[Batch]:
 
 
 def depth(effort: Effort) -> Iterator[Batch]:
-    """The same with other events waiting, each of a session of its own."""
-    group = "depth"
+    """The same with other events waiting: of some sessions, and each of a session of its own."""
     times = effort.times(20_000)
-    batch: Batch = []
-    for size in effort.sizes:
-        ours: hc.CompletionQueue[Any] = hc.CompletionQueue()
-        theirs: queue.Queue[Any] = queue.Queue()
-        for number in range(size):
-            ours.put(numbered(number))
-            theirs.put(numbered(number))
-        batch += [
-            Case(group, "cycle", QUEUE, cycle(ours, times), cycle(theirs, times), size=size),
-            Case(group, "put + get by key", None, put_get_by_key(ours, times), size=size),
-        ]
-    # The collector has nothing to find among them, and much to look at.
-    gc.freeze()
-    yield batch
-    gc.unfreeze()
+    for name, sessions in (("cycle", SESSIONS), ("cycle, a session each", None)):
+        batch: Batch = []
+        for size in effort.sizes:
+            ours: hc.CompletionQueue[Any] = hc.CompletionQueue()
+            theirs: queue.Queue[Any] = queue.Queue()
+            for number in range(size):
+                ours.put(numbered(number, sessions))
+                theirs.put(numbered(number, sessions))
+            pair = cycle(ours, times), cycle(theirs, times)
+            batch.append(Case("depth", name, QUEUE, *pair, size=size))
+            if sessions is None:
+                by_key = put_get_by_key(ours, times)
+                batch.append(Case("depth", "by key, a session each", None, by_key, size=size))
+        # The collector has nothing to find among them, and much to look at.
+        gc.freeze()
+        yield batch
+        gc.unfreeze()

@@ -40,12 +40,13 @@ SUMMARIES = {
 }
 
 
-def numbered(number: int) -> dict[str, Any]:
-    """An event of its own, of a session of its own."""
+def numbered(number: int, sessions: int | None) -> dict[str, Any]:
+    """An event of its own, of one of so many sessions; of a session of its own without."""
+    session = number if sessions is None else number % sessions
     return {
         **EVENT,
         "delegation_id": f"deleg_{number:016x}",
-        "session_key": f"agent:main:telegram:dm:1{number}",
+        "session_key": f"agent:main:telegram:dm:1{session}",
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import svg, table
 from .figures import Figure, Measurements, Run
 
-_RATIO = "How many times as fast as what it is compared with; the upright mark is the goal."
+_RATIO = "How many times as fast; the upright mark is the goal."
 
 
 def draw(measurements: Measurements) -> dict[str, str]:
@@ -32,26 +32,26 @@ def draw(measurements: Measurements) -> dict[str, str]:
 
 def _queue(runs: list[Run]) -> str:
     """The queue beside the standard library's, for each Python."""
-    rows: dict[str, list[svg.Bar]] = {}
-    goals: dict[str, float | None] = {}
+    rows: dict[tuple[str, str], list[svg.Bar]] = {}
+    goals: dict[tuple[str, str], float | None] = {}
     for number, run in enumerate(runs):
         for figure in run.figures:
             if figure.group == "queue" and figure.ratio is not None:
-                label = f"{figure.case} / {figure.peer}"
+                label = figure.case, f"beside {figure.peer}"
                 rows.setdefault(label, []).append(svg.Bar(figure.ratio, number))
                 goals[label] = _bound(figure)
-    bars = [svg.Bars(label, tuple(found), goals[label]) for label, found in rows.items()]
+    bars = [svg.Bars(*label, tuple(found), goals[label]) for label, found in rows.items()]
     legend = [f"CPython {run.python}" for run in runs]
     return svg.bars("The completion queue beside Python's queues", _RATIO, legend, bars)
 
 
 def _ratios(title: str, note: str, figures: list[Figure]) -> str:
     rows = [
-        svg.Bars(figure.case, (svg.Bar(figure.ratio, 0),), _bound(figure))
+        svg.Bars(figure.case, "", (svg.Bar(figure.ratio, 0),), _bound(figure))
         for figure in figures
         if figure.ratio is not None
     ]
-    return svg.bars(title, note, [""], rows)
+    return svg.bars(title, note, [], rows)
 
 
 def _bound(figure: Figure) -> float | None:
@@ -59,15 +59,20 @@ def _bound(figure: Figure) -> float | None:
 
 
 def _lines(figures: list[Figure]) -> list[svg.Line]:
-    """A line for each case, and for each peer."""
-    points: dict[str, list[tuple[float, float]]] = {}
+    """A line for each case, and one for its peer."""
+    cases: dict[str, list[Figure]] = {}
     for figure in figures:
         if figure.size is not None:
-            points.setdefault(figure.case, []).append((figure.size, figure.ours.median))
-            if figure.theirs and figure.peer:
-                name = f"{figure.case}, {figure.peer}"
-                points.setdefault(name, []).append((figure.size, figure.theirs.median))
-    return [svg.Line(name, tuple(found)) for name, found in points.items()]
+            cases.setdefault(figure.case, []).append(figure)
+    lines = []
+    for series, (case, found) in enumerate(cases.items()):
+        ours = [(figure.size or 0, figure.ours.median) for figure in found]
+        lines.append(svg.Line(case, series, False, tuple(ours)))
+        theirs = [(figure.size or 0, figure.theirs.median) for figure in found if figure.theirs]
+        if theirs:
+            name = found[0].peer or ""
+            lines.append(svg.Line(f"the same, {name}", series, True, tuple(theirs)))
+    return lines
 
 
 def _seconds(value: float) -> str:

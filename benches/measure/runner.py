@@ -108,7 +108,7 @@ def _growth(first: Figure, last: Figure) -> Figure:
     """What a step takes at the last size, in times of what it takes at the first."""
     return Figure(
         first.group,
-        f"{first.case}, growth from {first.size:,} to {last.size:,}",
+        f"{first.case}, {first.size:,} to {last.size:,}: growth",
         None,
         first.peer,
         "x",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from .figures import Figure, Goal, Measurements, Run, Unit
 
 HEAD = ("", "compared with", "ours", "theirs", "ratio", "goal", "met")
-_WIDTHS = (47, 20, 9, 9, 8, 9, 3)
+_WIDTHS = (50, 20, 9, 9, 8, 9, 3)
 
 #: For a reader of numbers without units.
 _SCALES: dict[Unit, tuple[tuple[float, str], ...]] = {
@@ -38,7 +38,7 @@ def goal_text(goal: Goal, unit: Unit) -> str:
 
 def cells(figure: Figure) -> tuple[str, ...]:
     """The figure's row, a text for each column of ``HEAD``."""
-    name = figure.case if figure.size is None else f"{figure.case}, {figure.size:,} there"
+    name = figure.case if figure.size is None else f"{figure.case} ({figure.size:,})"
     return (
         name,
         figure.peer or "",

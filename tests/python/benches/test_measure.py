@@ -87,7 +87,7 @@ def test_growth_is_the_last_size_over_the_first() -> None:
         return Figure("depth", "cycle", size, "queue.Queue", "s", *sides, None)
 
     *_, growth = with_growth([figure(10, 2, 8), figure(100, 2, 9), figure(1000, 4, 10)])
-    assert growth.case == "cycle, growth from 10 to 1,000"
+    assert growth.case == "cycle, 10 to 1,000: growth"
     assert (growth.ours.median, growth.theirs and growth.theirs.median) == (2, 1.25)
     assert growth.is_met is False
 
