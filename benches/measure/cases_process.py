@@ -35,7 +35,7 @@ def script(*arguments: str) -> Work:
 
 def memory(what: str, count: int) -> Work:
     """Bytes that one more of `what` takes."""
-    return script(str(Path(__file__).with_name("memory.py")), what, str(count))
+    return script("-m", "measure.memory", what, str(count))
 
 
 def import_time(effort: Effort) -> Iterator[Batch]:

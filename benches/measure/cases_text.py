@@ -14,8 +14,10 @@ from .figures import Goal, faster
 from .peers import formatter, gateway_version
 from .runner import Batch, Case, Effort, Work
 
+Formatter = Callable[[dict[str, Any]], object]
 
-def write(formatter: Callable[[dict[str, Any]], object], event: dict[str, Any], times: int) -> Work:
+
+def write(formatter: Formatter, event: dict[str, Any], times: int) -> Work:
     """Seconds per notification."""
 
     def work() -> float:
@@ -30,22 +32,26 @@ def write(formatter: Callable[[dict[str, Any]], object], event: dict[str, Any], 
 
 def notifications(effort: Effort) -> Iterator[Batch]:
     """One delegation's notification, with summaries of different lengths."""
+    theirs = formatter()
     cases: Batch = []
     for name, summary in SUMMARIES.items():
         is_long = len(summary) > 100_000
         event, times = {**EVENT, "summary": summary}, effort.times(200 if is_long else 20_000)
         goal = faster(2.5 if name == "short" else 1)
-        cases.append(_case(f"notification, {name}", event, times, goal))
+        cases.append(_case(f"notification, {name}", theirs, event, times, goal))
     yield cases
 
 
 def batches(effort: Effort) -> Iterator[Batch]:
     """A batch's notification, which gateways know from 0.18.2 on."""
-    yield [_case("notification, 5 tasks of 1 KB", batch(5), effort.times(5_000), None)]
+    name = "notification, 5 tasks of 1 KB"
+    yield [_case(name, formatter(), batch(5), effort.times(5_000), None)]
 
 
-def _case(name: str, event: dict[str, Any], times: int, goal: Goal | None) -> Case:
+def _case(
+    name: str, theirs: Formatter, event: dict[str, Any], times: int, goal: Goal | None
+) -> Case:
     peer = f"hermes-agent {gateway_version()}"
-    ours = write(hc.format_process_notification, event, times)
-    theirs = write(formatter(), event, times)
-    return Case("notification", name, peer, ours, theirs, goal)
+    ours = hc.format_process_notification
+    sides = write(ours, event, times), write(theirs, event, times)
+    return Case("notification", name, peer, *sides, goal)

@@ -1,4 +1,4 @@
-"""Prints the bytes that one more thing takes: `python memory.py WHAT COUNT`.
+"""Prints the bytes that one more thing takes: `python -m measure.memory WHAT COUNT`.
 
 Resident memory before and after, over the count: `tracemalloc` sees no Rust.
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 import gc
 import importlib
 import logging
-import os
 import queue
 import resource
 import sys
-import tempfile
 from collections.abc import Callable
 from unittest import mock
 
 import hermes_core as hc
+
+from .peers import use_own_home
 
 KEYS = ("goal", "context", "toolsets", "role", "model", "session_key")
 
@@ -77,7 +77,7 @@ def main() -> None:
     _, what, number = sys.argv
     count = int(number)
     gc.disable()
-    os.environ["HERMES_HOME"] = tempfile.mkdtemp(prefix="hermes-bench-")
+    use_own_home()
     match what:
         case "queue ours":
             taken = queued(hc.CompletionQueue(), count)

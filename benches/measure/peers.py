@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import importlib.metadata
 import os
+import shutil
 import tempfile
 from typing import Any
 
@@ -22,9 +24,15 @@ def formatter() -> Any:
     return _process_registry().format_process_notification
 
 
+def use_own_home() -> None:
+    """Have the gateway keep its state and its logs where nobody else's are, until the exit."""
+    home = tempfile.mkdtemp(prefix="hermes-bench-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.environ["HERMES_HOME"] = home
+
+
 def _process_registry() -> Any:
-    # The gateway keeps its state and its logs in a home; this one is nobody's.
-    os.environ["HERMES_HOME"] = tempfile.mkdtemp(prefix="hermes-bench-")
+    use_own_home()
     return importlib.import_module("tools.process_registry")
 
 
