@@ -4,10 +4,10 @@ TEST := .venv-test/bin/python
 PYTHONS := python3.11 python3.12 python3.13
 TIMES ?= 200
 
-.PHONY: help run test test-rust test-python test-pythons loom check format bench wheel storm clean env gateways
+.PHONY: help run test test-rust test-python test-pythons loom check format bench instructions instructions-record wheel storm clean env gateways
 
 help: ## list the words
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## the main job: two sessions of the real gateway delegate, every result must come home
 	@scripts/run $(ARGS)
@@ -29,7 +29,8 @@ gateways: env
 	done
 
 test-pythons: ## the tests that need no gateway, on every CPython from 3.11 to 3.13 that is there
-	@scripts/each-python $(PYTHONS)
+	@HERMES_CORE_PROCESS_TIMES=$${TIMES:-40} scripts/each-python $(PYTHONS) -- \
+	    -m pytest -q tests/python/unit tests/python/process
 
 loom: ## models of the queue, the hand-off and the registry, in every interleaving
 	RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --target-dir target/loom --test loom
@@ -48,8 +49,15 @@ format: env ## rewrite the sources in the one format
 	.venv-test/bin/ruff check --fix
 	.venv-test/bin/ruff format
 
-bench: env ## the measurements, side by side with what they are compared with
-	$(TEST) benches/bench.py $(ARGS)
+bench: env gateways ## the measurements, side by side with what they are compared with, on every CPython there
+	@scripts/each-python $(PYTHONS) -- -c ''
+	PYTHONPATH=benches $(TEST) -m measure --also .venv-3.*/bin/python $(ARGS)
+
+instructions: env ## the hot paths' instruction counts, compared with the recorded ones
+	PYTHONPATH=benches $(TEST) -m instructions
+
+instructions-record: env ## record them anew
+	PYTHONPATH=benches $(TEST) -m instructions --record
 
 storm: env ## the process tests, ten times as often: exits, forks, Ctrl-C
 	HERMES_CORE_PROCESS_TIMES=2000 $(TEST) -m pytest tests/python/process

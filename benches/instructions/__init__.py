@@ -1,0 +1,1 @@
+"""Exact instruction counts of the hot paths, kept and compared: `make instructions`."""

@@ -1,0 +1,1 @@
+"""Measurements of `hermes_core`, each beside what it is compared with: `make bench`."""
