@@ -13,9 +13,42 @@ use crate::value::{Decoded, FieldText, Fields, Goal, Goals, Key, Number, Value, 
 /// Texts from this many bytes on stay handles; shorter ones are copied into the literals around.
 const HANDLE_FROM: usize = 512;
 
+/// What every notification of a delegation says, word for word. Apart from the rest, so that a host
+/// can keep them in a form of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Literal {
+    /// Begins the first line of one delegation's block.
+    DelegationHead,
+    /// What happened, behind the id of one delegation.
+    DelegationText,
+    /// Begins the first line of a batch's block.
+    BatchHead,
+}
+
+impl Literal {
+    /// Every literal; its place here is `literal as usize`.
+    pub const ALL: [Self; 3] = [Self::DelegationHead, Self::DelegationText, Self::BatchHead];
+
+    /// The words.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::DelegationHead => "[ASYNC DELEGATION COMPLETE — ",
+            Self::DelegationText => {
+                "]\nA subagent that you started in the background has ended. The conversation may \
+                 have moved elsewhere meanwhile, so its task is repeated in full: use the result, \
+                 or dispatch the task again if it no longer fits.\n\n"
+            }
+            Self::BatchHead => "[ASYNC DELEGATION BATCH COMPLETE — ",
+        }
+    }
+}
+
 /// A piece of the notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment<T> {
+    /// Text that is always the same.
+    Literal(Literal),
     /// Text made here.
     Owned(String),
     /// A text of the event that stands in the notification as it is.
@@ -90,13 +123,11 @@ struct Block<T> {
 
 impl<T: FieldText> Block<T> {
     fn new() -> Self {
-        Block { done: Vec::new(), open: String::with_capacity(640) }
+        Block { done: Vec::with_capacity(8), open: String::new() }
     }
 
     fn finish(mut self) -> Vec<Segment<T>> {
-        if !self.open.is_empty() {
-            self.done.push(Segment::Owned(self.open));
-        }
+        self.close();
         self.done
     }
 
@@ -124,10 +155,19 @@ impl<T: FieldText> Block<T> {
     }
 
     fn field(&mut self, text: &T) {
+        self.close();
+        self.done.push(Segment::Field(text.clone()));
+    }
+
+    fn literal(&mut self, literal: Literal) {
+        self.close();
+        self.done.push(Segment::Literal(literal));
+    }
+
+    fn close(&mut self) {
         if !self.open.is_empty() {
             self.done.push(Segment::Owned(std::mem::take(&mut self.open)));
         }
-        self.done.push(Segment::Field(text.clone()));
     }
 
     /// Prints a value as an f-string does.
@@ -232,13 +272,10 @@ impl<T: FieldText> Block<T> {
 
     fn delegation<F: Fields<Text = T>>(&mut self, event: &F, clock: &Clock<'_>) {
         let status = event.get(Key::Status).truthy();
-        self.push("[ASYNC DELEGATION COMPLETE — ");
+        self.literal(Literal::DelegationHead);
         self.get(event, Key::DelegationId, "unknown", Place::Inline);
-        self.push(
-            "]\nA subagent that you started in the background has ended. The conversation may \
-             have moved elsewhere meanwhile, so its task is repeated in full: use the result, or \
-             dispatch the task again if it no longer fits.\n\n",
-        );
+        self.literal(Literal::DelegationText);
+        self.open.reserve(320);
         self.dispatched(event, clock);
         self.push("Original goal: ");
         let goal = event.get(Key::Goal).truthy();
@@ -345,7 +382,7 @@ impl<T: FieldText> Block<T> {
             other => other.truthy().into_iter().collect(),
         };
         let count = if results.is_empty() { goals.len() } else { results.len() };
-        self.push("[ASYNC DELEGATION BATCH COMPLETE — ");
+        self.literal(Literal::BatchHead);
         self.get(event, Key::DelegationId, "unknown", Place::Inline);
         self.push("]\nA batch of ");
         self.number(count);

@@ -4,7 +4,6 @@
 //! anything else. The caller then makes the event plain, in Python, and calls again.
 
 use std::cell::Cell;
-use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::ffi;
@@ -14,7 +13,7 @@ use pyo3::types::{
     PyBool, PyBytes, PyCFunction, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple,
 };
 
-use crate::notification::{Clock, Segment, format, format_unreadable};
+use crate::notification::{Clock, Literal, Segment, format, format_unreadable};
 use crate::routing::{Absent, identity, parse_session_key};
 use crate::value::{Fields, Key, Number, Printed, Value};
 
@@ -345,18 +344,19 @@ fn system_now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// `time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(instant))`; `None` where these are not the
-/// C functions they were made as.
+/// `time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(instant))`; `None` where that raises.
 fn local_time(py: Python<'_>, instant: &Number) -> PyResult<Option<String>> {
-    static TIME: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
-    let (localtime, strftime) = TIME.get_or_try_init(py, || {
-        let time = py.import("time")?;
-        PyResult::Ok((time.getattr("localtime")?.unbind(), time.getattr("strftime")?.unbind()))
-    })?;
-    let (localtime, strftime) = (localtime.bind(py), strftime.bind(py));
+    #[cfg(unix)]
+    if let Some(text) = local_time_in_c(instant) {
+        return Ok(Some(text));
+    }
+    // Outside four digits platforms differ in how they write a year.
+    let time = py.import("time")?;
+    let (localtime, strftime) = (time.getattr("localtime")?, time.getattr("strftime")?);
     if !localtime.is_exact_instance_of::<PyCFunction>()
         || !strftime.is_exact_instance_of::<PyCFunction>()
     {
+        // Somebody put Python code in their place, which must not run here.
         return Ok(None);
     }
     let moment = match instant {
@@ -364,24 +364,42 @@ fn local_time(py: Python<'_>, instant: &Number) -> PyResult<Option<String>> {
         Number::Float(seconds) => localtime.call1((*seconds,))?,
         Number::Big(_) => return Ok(None),
     };
-    let parts = moment.cast::<PyTuple>()?;
-    let part = |index| parts.get_item(index)?.extract::<u32>();
-    let year: i64 = parts.get_item(0)?.extract()?;
-    if (1000..=9999).contains(&year) {
-        let mut text = String::with_capacity(20);
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{year}");
-        for (index, mark) in (1..).zip(['-', '-', ' ', ':', ':']) {
-            let part = part(index)?;
-            text.push(mark);
-            text.extend(
-                [part / 10, part % 10].map(|digit| char::from_digit(digit, 10).unwrap_or('?')),
-            );
-        }
-        return Ok(Some(text));
-    }
-    // Outside four digits platforms differ in how they write a year.
     Ok(Some(strftime.call1(("%Y-%m-%d %H:%M:%S", moment))?.extract()?))
+}
+
+/// The same for a year of four digits, by the C function that `time.localtime` calls.
+#[cfg(unix)]
+fn local_time_in_c(instant: &Number) -> Option<String> {
+    let seconds = match instant {
+        Number::Int(seconds) => *seconds,
+        // As CPython's `_PyTime_ObjectToTime_t` rounds; far beyond what a year of four digits needs.
+        Number::Float(seconds) if seconds.abs() < 1e15 => seconds.floor() as i64,
+        _ => return None,
+    };
+    let seconds = libc::time_t::try_from(seconds).ok()?;
+    // SAFETY: both point to values of the right type; the parts are filled in if the call succeeds.
+    #[allow(unsafe_code)]
+    let parts = unsafe {
+        let mut parts = std::mem::MaybeUninit::<libc::tm>::zeroed();
+        if libc::localtime_r(&seconds, parts.as_mut_ptr()).is_null() {
+            return None;
+        }
+        parts.assume_init()
+    };
+    let year = parts.tm_year.checked_add(1900).filter(|year| (1000..=9999).contains(year))?;
+    let mut text = String::with_capacity(19);
+    let mut part = |number: i32, mark: &str| {
+        text.push_str(mark);
+        text.extend([number / 10, number % 10].map(|digit| (b'0' + digit as u8) as char));
+    };
+    part(year / 100, "");
+    part(year % 100, "");
+    part(parts.tm_mon + 1, "-");
+    part(parts.tm_mday, "-");
+    part(parts.tm_hour, " ");
+    part(parts.tm_min, ":");
+    part(parts.tm_sec, ":");
+    Some(text)
 }
 
 /// Joins the pieces into one str without decoding and encoding the event's own texts.
@@ -390,6 +408,7 @@ fn join<'py>(py: Python<'py>, segments: Vec<Segment<Text<'py>>>) -> PyResult<Bou
         return Ok(PyString::new(py, text));
     }
     let pieces = segments.into_iter().map(|segment| match segment {
+        Segment::Literal(literal) => literal_text(py, literal),
         Segment::Owned(text) => PyString::new(py, &text),
         Segment::Field(text) => text.into_inner(),
     });
@@ -402,4 +421,11 @@ fn join<'py>(py: Python<'py>, segments: Vec<Segment<Text<'py>>>) -> PyResult<Bou
         let joined = ffi::PyUnicode_Join(separator.as_ptr(), pieces.as_ptr());
         Ok(Bound::from_owned_ptr_or_err(py, joined)?.cast_into_unchecked())
     }
+}
+
+/// A literal as a str, made once: decoding a dash costs more than all the rest of a short text.
+fn literal_text(py: Python<'_>, literal: Literal) -> Bound<'_, PyString> {
+    static TEXTS: PyOnceLock<[Py<PyString>; Literal::ALL.len()]> = PyOnceLock::new();
+    let make = || Literal::ALL.map(|literal| PyString::new(py, literal.text()).unbind());
+    TEXTS.get_or_init(py, make)[literal as usize].bind(py).clone()
 }
