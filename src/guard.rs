@@ -70,17 +70,19 @@ const BLOCK: usize = 128;
 pub fn guard(text: &str, place: Place) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut edits = Vec::new();
-    let mut look_at = |at: usize| {
-        if bytes.get(at + 1).is_some_and(|&next| may_open(bytes[at], next)) {
-            edits.extend(edit_at(text, at, place));
+    let mut look_at = |from: usize, to: usize| {
+        // The last two bytes open nothing.
+        for (at, units) in (from..).zip(bytes[from..bytes.len().min(to + 2)].windows(3)) {
+            if is_anchor(units[0], units[1]) && may_open(units[0], units[1], units[2]) {
+                edits.extend(edit_at(text, at, place));
+            }
         }
     };
     let mut from = 0;
     while let Some(block) = find_anchor_block(bytes, from) {
-        (block..block + BLOCK).for_each(&mut look_at);
         from = block + BLOCK;
+        look_at(block, from.min(bytes.len()));
     }
-    (in_blocks(bytes.len())..bytes.len()).for_each(look_at);
     if place == Place::Header {
         let mut look_at = |at| edits.extend(label_at(text, at));
         if bytes.len() < LONG {
@@ -108,9 +110,9 @@ pub fn guard(text: &str, place: Place) -> Cow<'_, str> {
     Cow::Owned(guarded)
 }
 
-/// How many units are looked at in whole blocks: each block has a unit behind it.
+/// How many units are looked at in whole blocks: each block has two units behind it.
 fn in_blocks(units: usize) -> usize {
-    units.saturating_sub(1) / BLOCK * BLOCK
+    units.saturating_sub(2) / BLOCK * BLOCK
 }
 
 /// The first block from `from` on that may hold the beginning of something [`guard`] changes.
@@ -130,36 +132,52 @@ fn find_anchor_block_avx2(bytes: &[u8], from: usize) -> Option<usize> {
     find_anchor_block_portable(bytes, from)
 }
 
-// Written so that the compiler looks at as many units at once as the machine can.
+// Written so that the compiler looks at as many units at once as the machine can; all of it is
+// inlined, or it would be compiled for any machine.
 #[inline(always)]
 fn find_anchor_block_portable(bytes: &[u8], from: usize) -> Option<usize> {
-    (from..in_blocks(bytes.len())).step_by(BLOCK).find(|&at| {
-        let block: &[u8] = &bytes[at..at + BLOCK];
-        let next: &[u8] = &bytes[at + 1..at + 1 + BLOCK];
-        let mut hit = false;
-        for (byte, next) in block.iter().zip(next) {
-            hit |= (*byte == b'@') | (*byte == b'[') | ((*byte == b'-') & (*next == b'-'));
+    let end = in_blocks(bytes.len());
+    for at in (from..end).step_by(BLOCK) {
+        if has_anchor(&bytes[at..at + BLOCK + 2]) {
+            return Some(at);
         }
-        // Most texts have none of these in most blocks; a Markdown text has, and no more.
-        if hit {
-            hit = false;
-            for (byte, next) in block.iter().zip(next) {
-                hit |= may_open_bits(*byte, *next);
-            }
-        }
-        hit
-    })
+    }
+    if from > end {
+        return None;
+    }
+    let mut last = [0; BLOCK + 2];
+    last[..bytes.len() - end].copy_from_slice(&bytes[end..]);
+    has_anchor(&last).then_some(end)
 }
 
-/// As [`may_open`], without a branch.
+// Most blocks of prose have no anchor, and most of Markdown none that opens something.
 #[inline(always)]
-fn may_open_bits(first: u8, second: u8) -> bool {
+fn has_anchor(block: &[u8]) -> bool {
+    any(block, |first, second, _| is_anchor(first, second)) && any(block, may_open)
+}
+
+#[inline(always)]
+fn any(block: &[u8], is_it: impl Fn(u8, u8, u8) -> bool) -> bool {
+    let (first, second, third) = (&block[..BLOCK], &block[1..=BLOCK], &block[2..BLOCK + 2]);
+    let triples = first.iter().zip(second).zip(third);
+    triples.fold(0, |found, ((a, b), c)| found | u8::from(is_it(*a, *b, *c))) != 0
+}
+
+/// Whether a reference, a placeholder or a marker may begin at the first of these two.
+#[inline(always)]
+fn is_anchor(first: u8, second: u8) -> bool {
+    (first == b'@') | (first == b'[') | ((first == b'-') & (second == b'-'))
+}
+
+/// Whether one may begin with these three.
+#[inline(always)]
+fn may_open(first: u8, second: u8, third: u8) -> bool {
     // ASCII letters differ from their lower case in this bit alone.
-    let second = second | 0x20;
-    let is = |byte: u8| second == byte;
+    let lower = second | 0x20;
+    let is = |byte: u8| lower == byte;
     ((first == b'@') & (is(b'f') | is(b'g') | is(b'u') | is(b'd') | is(b's')))
         | ((first == b'[') & (is(b'a') | is(b'i') | is(b's') | is(b'p')))
-        | ((first == b'-') & is(b'-'))
+        | ((first == b'-') & (second == b'-') & (third == b'-'))
 }
 
 /// Whether UCS-4 text may hold something that [`guard`] changes, or a lone surrogate.
@@ -206,18 +224,14 @@ fn is_anchor_ucs4(unit: u32, next: u32) -> bool {
         | ((unit & 0xFFFF_F800) == 0xD800)
 }
 
-/// The anchor at `at`, looked at with the unit behind it; without one, anything may follow.
+/// The anchor at `at`, looked at with the units behind it; without those, anything may follow.
 fn is_suspect(units: &[u32], at: usize) -> bool {
-    let unit = units[at];
-    (0xD800..0xE000).contains(&unit)
-        || units.get(at + 1).map_or(matches!(unit, 0x40 | 0x5B | 0x2D), |&next| {
-            u8::try_from(unit).is_ok_and(|unit| may_open(unit, u8::try_from(next).unwrap_or(0)))
-        })
-}
-
-/// Whether a reference, a placeholder or a marker may begin with these two.
-fn may_open(first: u8, second: u8) -> bool {
-    matches!(first, b'@' | b'[' | b'-') && may_open_bits(first, second)
+    let byte = |at| units.get(at).map(|&unit| u8::try_from(unit).unwrap_or(0));
+    match (byte(at).unwrap_or(0), byte(at + 1), byte(at + 2)) {
+        (0, ..) => (0xD800..0xE000).contains(&units[at]),
+        (first, Some(second), third) => may_open(first, second, third.unwrap_or(b'-')),
+        (first, None, _) => matches!(first, b'@' | b'[' | b'-'),
+    }
 }
 
 /// UTF-8 from WTF-8 (what Python's `surrogatepass` writes): each lone surrogate becomes U+FFFD.
