@@ -3,8 +3,10 @@
 TEST := .venv-test/bin/python
 PYTHONS := python3.11 python3.12 python3.13
 TIMES ?= 200
+SECONDS ?= 60
+CASES ?= 20000
 
-.PHONY: help run test test-rust test-python test-pythons loom check format bench wheel storm clean env gateways
+.PHONY: help run test test-rust test-python test-pythons loom loom-long proptest-long fuzz check format bench wheel storm clean env gateways
 
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +33,17 @@ gateways: env
 test-pythons: ## the tests that need no gateway, on every CPython from 3.11 to 3.13 that is there
 	@scripts/each-python $(PYTHONS)
 
-loom: ## models of the queue, the hand-off and the registry, in every interleaving
-	RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --target-dir target/loom --test loom
+loom: ## models of the core, in every interleaving with up to three forced switches
+	RUSTFLAGS="--cfg loom" cargo test --profile loom --no-default-features --target-dir target/loom --test loom
+
+loom-long: ## the same with up to five forced switches
+	LOOM_MAX_PREEMPTIONS=5 $(MAKE) loom
+
+proptest-long: ## the property tests, fifty times as long
+	PROPTEST_CASES=$(CASES) cargo test --no-default-features --test core
+
+fuzz: ## each fuzz target for SECONDS, 60 unless told
+	scripts/fuzz $(SECONDS)
 
 check: env ## formats, lints, types, stubs
 	cargo fmt --check
