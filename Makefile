@@ -47,6 +47,7 @@ fuzz: ## each fuzz target for SECONDS, 60 unless told
 
 check: env ## formats, lints, types, stubs
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets --features python -- -D warnings
 	.venv-test/bin/ruff format --check
@@ -56,6 +57,7 @@ check: env ## formats, lints, types, stubs
 
 format: env ## rewrite the sources in the one format
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
 	.venv-test/bin/ruff check --fix
 	.venv-test/bin/ruff format
 

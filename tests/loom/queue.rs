@@ -179,19 +179,20 @@ fn a_putter_that_gives_up_hands_the_room_on() {
 }
 
 #[test]
-fn two_puts_into_one_place_keep_the_bound() {
+fn a_put_that_comes_between_keeps_the_bound_and_the_waiting_one_waiting() {
     model(|| {
         let queue = Arc::new(Queue::new(1));
-        let puts = [1, 2].map(|item| {
-            spawn(&queue, move |queue| {
-                put(queue, item).unwrap();
-                assert!(queue.len() <= 1);
-            })
-        });
-        let mut got = [(); 2].map(|()| queue.take(ANY, None).unwrap());
-        got.sort_unstable();
-        assert_eq!(got, [1, 2]);
-        join_all(puts);
+        queue.try_put(1, to("a", "k")).unwrap();
+        let patient = spawn(&queue, |queue| put(queue, 2));
+        let quick = spawn(&queue, |queue| queue.try_put(3, to("a", "k")).is_ok());
+        assert_eq!(queue.try_take(ANY), Ok(1));
+        let is_in = quick.join().unwrap();
+        assert!(queue.len() <= 1);
+        if is_in {
+            queue.take(ANY, None).unwrap();
+        }
+        patient.join().unwrap().unwrap();
+        assert_eq!(queue.len(), 1);
     });
 }
 
