@@ -23,8 +23,8 @@ pub fn session_key(key: &[u8]) {
 
 /// Guards the text as it is and as built from the guard's own words, repairs its bytes.
 pub fn guard(data: &[u8]) {
-    let (raw, _) = repair_wtf8(data.to_vec());
-    assert_eq!(str::from_utf8(data) == Ok(&raw), str::from_utf8(data).is_ok());
+    let (raw, is_repaired) = repair_wtf8(data.to_vec());
+    assert_eq!(is_repaired, str::from_utf8(data) != Ok(&raw));
     let units = words::units(&mut Unstructured::new(data)).unwrap_or_default();
     judge::check_repair(&units);
     let built: String = units.iter().filter_map(|&unit| char::from_u32(unit)).collect();

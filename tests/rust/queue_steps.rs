@@ -185,7 +185,7 @@ struct Waiting<'a> {
 }
 
 /// The queue and the list, and those that wait at the queue.
-pub(crate) struct Both<'a> {
+struct Both<'a> {
     queue: &'a Arc<CompletionQueue<u32>>,
     model: Model,
     log: Arc<Log>,
