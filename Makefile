@@ -3,8 +3,10 @@
 TEST := .venv-test/bin/python
 PYTHONS := python3.11 python3.12 python3.13
 TIMES ?= 200
+SECONDS ?= 60
+CASES ?= 20000
 
-.PHONY: help run test test-rust test-python test-pythons loom check format bench instructions instructions-record wheel storm clean env gateways
+.PHONY: help run test test-rust test-python test-pythons loom loom-long proptest-long fuzz check format bench instructions instructions-record wheel storm clean env gateways
 
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,11 +34,21 @@ test-pythons: ## the tests that need no gateway, on every CPython from 3.11 to 3
 	@HERMES_CORE_PROCESS_TIMES=$${TIMES:-40} scripts/each-python $(PYTHONS) -- \
 	    -m pytest -q tests/python/unit tests/python/process
 
-loom: ## models of the queue, the hand-off and the registry, in every interleaving
-	RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --target-dir target/loom --test loom
+loom: ## models of the core, in every interleaving with up to three forced switches
+	RUSTFLAGS="--cfg loom" cargo test --profile loom --no-default-features --target-dir target/loom --test loom
+
+loom-long: ## the same with up to five forced switches
+	LOOM_MAX_PREEMPTIONS=5 $(MAKE) loom
+
+proptest-long: ## the property tests, fifty times as long
+	PROPTEST_CASES=$(CASES) cargo test --no-default-features --test core
+
+fuzz: ## each fuzz target for SECONDS, 60 unless told
+	scripts/fuzz $(SECONDS)
 
 check: env ## formats, lints, types, stubs
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets --features python -- -D warnings
 	.venv-test/bin/ruff format --check
@@ -46,6 +58,7 @@ check: env ## formats, lints, types, stubs
 
 format: env ## rewrite the sources in the one format
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
 	.venv-test/bin/ruff check --fix
 	.venv-test/bin/ruff format
 

@@ -1,11 +1,26 @@
 //! Tests of the core, without Python.
 
+use proptest::test_runner::Config;
+
 mod capacity;
 mod delivery;
+mod guard;
 mod handoff;
+mod judge;
 mod notification;
+mod notification_judge;
+mod plain;
 mod queue;
 mod queue_model;
+mod queue_steps;
 mod registry;
+mod registry_model;
 mod routing;
 mod wake;
+
+/// How the property tests run: `cases` each, unless PROPTEST_CASES says otherwise.
+fn config(cases: u32) -> Config {
+    let cases =
+        if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { cases };
+    Config { cases, failure_persistence: None, ..Config::default() }
+}

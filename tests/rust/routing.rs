@@ -2,6 +2,10 @@
 
 use hermes_core::routing::{identity, parse_session_key};
 use hermes_core::value::Key;
+use proptest::prelude::*;
+
+use super::config;
+use super::judge::check_session_key;
 
 #[test]
 fn a_session_key_names_platform_chat_and_sometimes_a_thread() {
@@ -20,6 +24,30 @@ fn a_session_key_names_platform_chat_and_sometimes_a_thread() {
 fn other_keys_are_not_session_keys() {
     for key in ["", "agent:main", "agent:main:a:b", "agent:other:a:b:c", "20260101_abc", ":::::"] {
         assert_eq!(parse_session_key(key.as_bytes()), None, "{key}");
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1000))]
+
+    /// F2: a key is split as a naive splitter splits it, whatever stands between the colons.
+    #[test]
+    fn f2_a_key_splits_at_its_colons(
+        prefix in prop::sample::select(vec!["agent:main", "agent:main:", "agent", "agent::main", ""]),
+        parts in prop::collection::vec(
+            prop_oneof![
+                prop::sample::select(vec!["dm", "thread", "group", "", "dm "]).prop_map(str::as_bytes).prop_map(<[u8]>::to_vec),
+                prop::collection::vec(any::<u8>(), 0..4),
+            ],
+            0..6,
+        ),
+    ) {
+        let mut key = prefix.as_bytes().to_vec();
+        for part in &parts {
+            key.push(b':');
+            key.extend_from_slice(part);
+        }
+        check_session_key(&key);
     }
 }
 

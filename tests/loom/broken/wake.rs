@@ -1,0 +1,138 @@
+//! Wakes that get lost, and sets that show nothing.
+
+use std::sync::Arc;
+
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use loom::sync::{Condvar, Mutex};
+
+use super::{join_all, spawn, tell_apart};
+
+/// What parks a thread; an unpark counts also when it comes first.
+#[derive(Default)]
+struct Parker {
+    token: Mutex<bool>,
+    given: Condvar,
+}
+
+impl Parker {
+    fn unpark(&self) {
+        *self.token.lock().unwrap() = true;
+        self.given.notify_one();
+    }
+
+    fn park(&self) {
+        let mut token = self.token.lock().unwrap();
+        while !*token {
+            token = self.given.wait(token).unwrap();
+        }
+        *token = false;
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    parker: Parker,
+    set: AtomicBool,
+    waits: AtomicBool,
+    data: [AtomicUsize; 2],
+}
+
+#[test]
+fn a_notice_that_leaves_nothing_behind_comes_before_the_wait() {
+    tell_apart(|is_right| {
+        let shared = Arc::new(Shared::default());
+        let setter = spawn(&shared, move |shared| match is_right {
+            true => shared.parker.unpark(),
+            // Nobody waits yet, and nothing says that it came.
+            false => {
+                shared.set.store(true, Ordering::SeqCst);
+                shared.parker.given.notify_one();
+            }
+        });
+        if !shared.set.load(Ordering::SeqCst) {
+            let mut token = shared.parker.token.lock().unwrap();
+            while !*token && !shared.set.load(Ordering::SeqCst) {
+                token = shared.parker.given.wait(token).unwrap();
+            }
+        }
+        setter.join().unwrap();
+    });
+}
+
+/// Each side stores its own flag, then looks at the other's. Release and acquire alone let both
+/// miss what the other stored.
+#[test]
+fn two_flags_without_a_fence_miss_each_other() {
+    tell_apart(|is_right| {
+        let shared = Arc::new(Shared::default());
+        let setter = spawn(&shared, move |shared| {
+            shared.set.store(true, Ordering::Release);
+            if is_right {
+                fence(Ordering::SeqCst);
+            }
+            if shared.waits.load(Ordering::Acquire) {
+                shared.parker.unpark();
+            }
+        });
+        shared.waits.store(true, Ordering::Release);
+        if is_right {
+            fence(Ordering::SeqCst);
+        }
+        if !shared.set.load(Ordering::Acquire) {
+            shared.parker.park();
+        }
+        setter.join().unwrap();
+    });
+}
+
+#[test]
+fn a_flag_cleared_after_it_was_read_swallows_the_second_set() {
+    tell_apart(|is_right| {
+        let shared = Arc::new(Shared::default());
+        let setters = [0, 1].map(|place| {
+            spawn(&shared, move |shared| {
+                shared.data[place].store(1, Ordering::Relaxed);
+                shared.set.swap(true, Ordering::AcqRel);
+                shared.parker.unpark();
+            })
+        });
+        let is_set = || match is_right {
+            true => shared.set.swap(false, Ordering::AcqRel),
+            false => {
+                let is_set = shared.set.load(Ordering::Acquire);
+                // Between the two, the other setter may have set it again.
+                if is_set {
+                    shared.set.store(false, Ordering::Release);
+                }
+                is_set
+            }
+        };
+        while shared.data.iter().any(|data| data.load(Ordering::Relaxed) == 0) {
+            while !is_set() {
+                shared.parker.park();
+            }
+        }
+        join_all(setters);
+    });
+}
+
+#[test]
+fn a_relaxed_set_shows_nothing_of_what_came_before() {
+    tell_apart(|is_right| {
+        let (set, look) = match is_right {
+            true => (Ordering::Release, Ordering::Acquire),
+            false => (Ordering::Relaxed, Ordering::Relaxed),
+        };
+        let shared = Arc::new(Shared::default());
+        let setter = spawn(&shared, move |shared| {
+            shared.data[0].store(1, Ordering::Relaxed);
+            shared.set.store(true, set);
+            shared.parker.unpark();
+        });
+        while !shared.set.load(look) {
+            shared.parker.park();
+        }
+        assert_eq!(shared.data[0].load(Ordering::Relaxed), 1);
+        setter.join().unwrap();
+    });
+}

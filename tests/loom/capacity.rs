@@ -1,0 +1,143 @@
+//! Permits: never more than the limit, each given back once, and before its event is seen.
+
+use std::sync::Arc;
+
+use hermes_core::capacity::Capacity;
+use hermes_core::error::Error;
+use hermes_core::event::Owner;
+use hermes_core::queue::CompletionQueue;
+use hermes_core::registry::{DelegationRegistry, State};
+use loom::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{ANY, join_all, model, spawn, to};
+
+type Registry = DelegationRegistry<u8>;
+
+/// A registry in which `d` runs.
+fn running() -> Arc<Registry> {
+    let registry = Arc::new(Registry::new(1));
+    dispatch(&registry, "d").unwrap();
+    registry
+}
+
+fn dispatch(registry: &Registry, id: &str) -> Result<(), Error> {
+    let dispatched = registry.dispatch(Some(id), 1, 0, Owner::default(), 0);
+    dispatched.map(drop).map_err(|refused| refused.error)
+}
+
+fn live(registry: &Registry) -> usize {
+    registry.select(|record| (!record.state.is_terminal()).then_some(())).len()
+}
+
+#[test]
+fn f7_a_permit_is_never_given_twice() {
+    model(|| {
+        let capacity = Arc::new(Capacity::new());
+        let takers = [(); 3].map(|()| spawn(&capacity, |capacity| capacity.try_acquire(1, 0).ok()));
+        let permits = join_all(takers);
+        assert_eq!(permits.iter().flatten().count(), 1);
+        drop(permits);
+        assert_eq!(capacity.running(), 0);
+    });
+}
+
+#[test]
+fn f7_what_runs_elsewhere_takes_its_place() {
+    model(|| {
+        let capacity = Arc::new(Capacity::new());
+        let takers = [(); 2].map(|()| spawn(&capacity, |capacity| capacity.try_acquire(3, 2)));
+        let mut permits = join_all(takers);
+        permits.sort_by_key(Result::is_err);
+        let [won, lost] = permits;
+        assert_eq!(lost.unwrap_err(), Error::AtCapacity { limit: 3, running: 3 });
+        drop(won.unwrap());
+        assert_eq!(capacity.running(), 0);
+    });
+}
+
+#[test]
+fn f7_holders_that_come_and_go_never_pass_the_limit() {
+    model(|| {
+        let shared = Arc::new((Capacity::new(), AtomicUsize::new(0)));
+        let holders = [(); 3].map(|()| {
+            spawn(&shared, |(capacity, inside)| {
+                if let Ok(permit) = capacity.try_acquire(2, 1) {
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    drop(permit);
+                }
+            })
+        });
+        join_all(holders);
+        assert_eq!(shared.0.running(), 0);
+    });
+}
+
+#[test]
+fn f7_a_dispatch_gets_the_place_of_one_that_ended_and_no_other() {
+    model(|| {
+        let registry = running();
+        let ender = spawn(&registry, |registry| registry.finish("d", State::Completed, || ()));
+        let other = spawn(&registry, |registry| dispatch(registry, "other"));
+        let own = dispatch(&registry, "own");
+        let dispatched = [own, other.join().unwrap()];
+        assert!(dispatched.iter().flatten().count() <= 1);
+        for refusal in dispatched.iter().filter_map(|end| end.as_ref().err()) {
+            assert_eq!(*refusal, Error::AtCapacity { limit: 1, running: 1 });
+        }
+        assert!(ender.join().unwrap());
+        assert_eq!(registry.running(), live(&registry));
+        assert_eq!(
+            registry.stats().refused,
+            dispatched.iter().filter(|d| d.is_err()).count() as u64
+        );
+    });
+}
+
+#[test]
+fn f7_while_a_permit_is_out_its_delegation_runs() {
+    model(|| {
+        let registry = running();
+        let ender = spawn(&registry, |registry| registry.finish("d", State::Completed, || ()));
+        if dispatch(&registry, "next").is_ok() {
+            let state = registry.with("d", |record| record.state);
+            assert_eq!(state, Some(State::Completed), "its place was given away");
+        }
+        assert!(ender.join().unwrap());
+        assert_eq!(registry.running(), live(&registry));
+    });
+}
+
+#[test]
+fn f6_whoever_sees_the_event_finds_the_place_free() {
+    model(|| {
+        let shared = Arc::new((Registry::new(1), CompletionQueue::new(0)));
+        dispatch(&shared.0, "d").unwrap();
+        let consumer = spawn(&shared, |(registry, queue)| {
+            let event: u8 = queue.take(ANY, None).unwrap();
+            dispatch(registry, "next").map(|()| event)
+        });
+        let (registry, queue) = &*shared;
+        registry.finish("d", State::Completed, || queue.publish(1, to("a", "k")));
+        assert_eq!(consumer.join().unwrap(), Ok(1));
+    });
+}
+
+#[test]
+fn a_permit_goes_back_once_whoever_ends_withdraws_or_forgets() {
+    model(|| {
+        let registry = running();
+        let ender = spawn(&registry, |registry| registry.finish("d", State::Completed, || ()));
+        let withdrawer = spawn(&registry, |registry| registry.withdraw(|_| true));
+        let forgotten = registry.clear().len();
+        let withdrawn = withdrawer.join().unwrap().is_some();
+        let ended = ender.join().unwrap();
+        assert!(!(withdrawn && ended), "one of them at most");
+        assert_eq!(forgotten + usize::from(withdrawn) + live(&registry), 1 - retained(&registry));
+        assert_eq!(registry.running(), 0);
+    });
+}
+
+fn retained(registry: &Registry) -> usize {
+    registry.select(|record| record.state.is_terminal().then_some(())).len()
+}

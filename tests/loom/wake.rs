@@ -1,0 +1,74 @@
+//! The signal: whenever it is set, who waits hears of it, and sees what came before.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hermes_core::wake::Signal;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+use super::{join_all, model};
+
+/// The signal of the calling thread, and two places for data, without an order of their own.
+fn shared() -> Arc<(Signal, [AtomicUsize; 2])> {
+    Arc::new((Signal::for_this_thread(), [AtomicUsize::new(0), AtomicUsize::new(0)]))
+}
+
+fn set(shared: &Arc<(Signal, [AtomicUsize; 2])>, place: usize) -> thread::JoinHandle<()> {
+    super::spawn(shared, move |(signal, data)| {
+        data[place].store(1, Ordering::Relaxed);
+        signal.set();
+    })
+}
+
+#[test]
+fn a_set_before_while_or_after_the_look_ends_the_wait() {
+    model(|| {
+        let shared = shared();
+        let setter = set(&shared, 0);
+        assert!(shared.0.wait_until(None));
+        assert_eq!(shared.1[0].load(Ordering::Relaxed), 1, "what was done before the set");
+        setter.join().unwrap();
+        assert!(!shared.0.wait_until(Some(Instant::now())), "a set counts once");
+    });
+}
+
+#[test]
+fn two_setters_lose_nothing() {
+    model(|| {
+        let shared = shared();
+        let setters = [set(&shared, 0), set(&shared, 1)];
+        // Only a look after the last set ends this.
+        while shared.1.iter().any(|data| data.load(Ordering::Relaxed) == 0) {
+            assert!(shared.0.wait_until(None));
+        }
+        join_all(setters);
+    });
+}
+
+#[test]
+fn a_set_that_comes_with_the_deadline_is_kept_or_seen() {
+    model(|| {
+        let shared = shared();
+        let setter = set(&shared, 0);
+        let in_time = shared.0.wait_until(Some(Instant::now()));
+        let seen = in_time || shared.0.wait_until(None);
+        assert!(seen);
+        assert_eq!(shared.1[0].load(Ordering::Relaxed), 1);
+        setter.join().unwrap();
+        assert!(!shared.0.wait_until(Some(Instant::now())), "a set counts once");
+    });
+}
+
+#[test]
+fn a_wait_that_is_over_leaves_nothing_to_the_next() {
+    model(|| {
+        let shared = shared();
+        for place in [0, 1] {
+            let setter = set(&shared, place);
+            assert!(shared.0.wait_until(None));
+            assert_eq!(shared.1[place].load(Ordering::Relaxed), 1, "not the wake of the last one");
+            setter.join().unwrap();
+        }
+    });
+}
