@@ -260,7 +260,8 @@ fn is_line_break(char: char) -> bool {
 }
 
 /// Characters that a reader does not see at the head of a line: white space, controls, and the
-/// zero-width and formatting characters (joiners, direction marks, variation selectors, tags, BOM).
+/// zero-width and formatting characters (joiners, direction marks, variation selectors, tags, BOM),
+/// as Unicode's `Default_Ignorable_Code_Point` lists them.
 fn is_invisible(char: char) -> bool {
     char.is_whitespace()
         || char.is_control()
@@ -280,7 +281,9 @@ fn is_invisible(char: char) -> bool {
                 | '\u{FE00}'..='\u{FE0F}'
                 | '\u{FEFF}'
                 | '\u{FFA0}'
-                | '\u{FFF9}'..='\u{FFFB}'
+                | '\u{FFF0}'..='\u{FFFB}'
+                | '\u{1BCA0}'..='\u{1BCA3}'
+                | '\u{1D173}'..='\u{1D17A}'
                 | '\u{E0000}'..='\u{E0FFF}'
         )
 }
