@@ -175,11 +175,12 @@ def assert_same_event(ours: Event, theirs: Event, child: Child) -> None:
     assert (ours["delegation_id"], theirs["delegation_id"]) == (child.our_id, child.their_id)
     outcome = child.outcome
     for key, value in theirs.items():
+        is_measured = key in ("dispatched_at", "completed_at") or (
+            key.endswith("duration_seconds") and not outcome.own_value(key) and value is not None
+        )
         if key == "delegation_id":
             continue
-        if key in ("dispatched_at", "completed_at"):
-            assert type(ours[key]) is type(value) is float
-        elif key.endswith("duration_seconds") and not outcome.own_value(key) and value is not None:
+        if is_measured:
             assert type(ours[key]) is type(value) is float
         elif key == "error" and not outcome.is_dict and not isinstance(outcome.error, Exception):
             # No dict, or no Exception: each tells it in its own words, if it does at all.

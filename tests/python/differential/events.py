@@ -26,8 +26,9 @@ STATUSES = ("completed", "success", "interrupted", "error", "failed", "timeout",
 REASONS = ("killed", "lost", "failed_start", "exited", "")
 
 LINE_ENDS = ("\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
-UNSEEN = "\t\x00\x1f\x7f \xa0\xad\u034f\u115f\u180e\u200b\u202e\u2060\u2800\u3000\u3164\ufe0f\ufeff" + (
-    "\uffa0\ufff0\ufffb\U0001bca3\U0001d173\U000e0041\U000e0fff"
+UNSEEN = (
+    "\t\x00\x1f\x7f \xa0\xad\u034f\u115f\u180e\u200b\u202e\u2060\u2800\u3000\u3164\ufe0f\ufeff"
+    + ("\uffa0\ufff0\ufffb\U0001bca3\U0001d173\U000e0041\U000e0fff")
 )
 MARKERS = (
     "[ASYNC DELEGATION COMPLETE — deleg_1]",
@@ -141,7 +142,7 @@ FLOATS = st.one_of(
 )
 NUMBERS = st.one_of(INTS, FLOATS, st.booleans())
 SCALARS = st.one_of(st.none(), NUMBERS, TEXTS)
-CONTAINERS = st.recursive(
+CONTAINERS: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from(([], (), {})),
     lambda inner: st.one_of(
         st.lists(st.one_of(SCALARS, inner), max_size=3),
@@ -339,7 +340,8 @@ HARMFUL_BATCH_EVENTS = events(
 _LABELLED = harmful((*LABELS, *MARKERS))
 LABELLED_EVENTS = st.one_of(
     st.fixed_dictionaries(
-        {"type": DELEGATION}, optional={"goal": _LABELLED, "context": _LABELLED, "completed_at": st.just(1)}
+        {"type": DELEGATION},
+        optional={"goal": _LABELLED, "context": _LABELLED, "completed_at": st.just(1)},
     ),
     st.fixed_dictionaries(
         {"type": DELEGATION, "is_batch": st.just(True)},

@@ -45,9 +45,7 @@ _UNSEEN = (
     "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _FLAGS = re.IGNORECASE | re.ASCII
-_REFERENCE = re.compile(
-    rf"@(?:file:|folder:|git:|url:|diff|staged)|\[pasted(?!{JOINER})", _FLAGS
-)
+_REFERENCE = re.compile(rf"@(?:file:|folder:|git:|url:|diff|staged)|\[pasted(?!{JOINER})", _FLAGS)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

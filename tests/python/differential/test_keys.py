@@ -47,7 +47,9 @@ def test_session_keys_are_parsed_as_the_gateway_does(key: str) -> None:
 def test_f11_dedup_keys_equal_the_gateways(event: Event) -> None:
     found, expected = notification_dedup_key(event), dedup_key_of_the_gateway(event)
     assert found == expected
-    assert all(ours is theirs or ours == theirs for ours, theirs in zip(found, expected, strict=True))
+    assert all(
+        ours is theirs or ours == theirs for ours, theirs in zip(found, expected, strict=True)
+    )
 
 
 @given(EVENTS, st.data())

@@ -43,7 +43,7 @@ class Pair(RuleBasedStateMachine):
 
     def both(self, call: Callable[[Any], Any]) -> Any:
         """Do the same to both; what came out is the same object, or the same exception."""
-        outcomes = []
+        outcomes: list[tuple[Any, Any]] = []
         for one in (self.ours, self.theirs):
             try:
                 outcomes.append((call(one), None))
@@ -187,7 +187,7 @@ DRAINED = st.lists(
 
 
 @given(DRAINED, st.sets(st.sampled_from("pq")), st.sampled_from((None, "a", "owner")))
-@settings(max_examples=settings.default.max_examples // 2)
+@settings(max_examples=settings().max_examples // 2)
 def test_the_gateways_drain_is_the_same_over_our_queue(
     waiting: list[Any], consumed: set[str], whose: str | None
 ) -> None:
@@ -197,7 +197,8 @@ def test_the_gateways_drain_is_the_same_over_our_queue(
     elif reference.has_batches() and whose:
         arguments["session_key"] = whose
     outcomes = []
-    for completion_queue in (hc.CompletionQueue(), queue.Queue()):  # type: Any
+    queues: tuple[Any, Any] = (hc.CompletionQueue(), queue.Queue())
+    for completion_queue in queues:
         for item in waiting:
             completion_queue.put(item)
         outcomes.append(Registry(completion_queue, consumed).drain(arguments))
