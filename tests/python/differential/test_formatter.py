@@ -74,7 +74,8 @@ def test_what_is_no_event_is_named(item: Any) -> None:
         assert ours(item).startswith("[IMPORTANT: Background process notification could not be ")
 
 
-@given(st.lists(st.one_of(st.floats(), st.integers(-(2**53), 2**53).map(lambda n: n / 8))))
+# The eighths are ties: the shortest digits lie halfway between two, and Python takes the even one.
+@given(st.lists(st.one_of(st.floats(), st.integers(2**49, 2**53).map(lambda n: n / 8))))
 def test_floats_print_as_in_python(numbers: list[float]) -> None:
     for number in numbers:
         text = ours({"type": "async_delegation", "api_calls": number})

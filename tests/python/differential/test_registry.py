@@ -172,15 +172,17 @@ class Registries(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
-        for child in self.running:
-            finish(self.ours, self.theirs, child)
-            self.waiting.append(child)
-        while self.waiting:
-            self.take_one()
-        assert self.ours.queue.empty()
-        assert self.theirs.queue.empty()
-        self.ours.close()
-        self.theirs.close()
+        try:
+            for child in self.running:
+                finish(self.ours, self.theirs, child)
+                self.waiting.append(child)
+            while self.waiting:
+                self.take_one()
+            assert self.ours.queue.empty()
+            assert self.theirs.queue.empty()
+        finally:
+            self.ours.close()
+            self.theirs.close()
 
 
 class FirstVersion(Registries):
