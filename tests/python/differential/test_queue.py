@@ -58,6 +58,10 @@ class Pair(RuleBasedStateMachine):
     def would_wait(self) -> bool:
         return not self.is_shutdown and self.theirs.empty()
 
+    def lawful(self, timeout: float) -> float:
+        """The timeout; none below zero once shut down, where each looks at another thing first."""
+        return max(0, timeout) if self.is_shutdown else timeout
+
     @initialize(maxsize=MAXSIZES)
     def bound(self, maxsize: int) -> None:
         self.ours, self.theirs = hc.CompletionQueue(maxsize), queue.Queue(maxsize)
@@ -83,6 +87,7 @@ class Pair(RuleBasedStateMachine):
 
     @rule(item=ITEMS, timeout=TIMEOUTS)
     def put_with_a_timeout(self, item: Any, timeout: float) -> None:
+        timeout = self.lawful(timeout)
         self.both(lambda one: one.put(item, True, timeout))
 
     @rule()
@@ -100,6 +105,7 @@ class Pair(RuleBasedStateMachine):
 
     @rule(timeout=TIMEOUTS)
     def get_with_a_timeout(self, timeout: float) -> None:
+        timeout = self.lawful(timeout)
         self.both(lambda one: one.get(timeout=timeout))
 
     @rule()
@@ -209,6 +215,17 @@ def test_the_gateways_drain_is_the_same_over_our_queue(
         return
     assert [id(event) for event, _ in ours] == [id(event) for event, _ in theirs]
     assert [text for _, text in ours] == [text for _, text in theirs]
+
+
+@pytest.mark.skipif(not HAS_SHUTDOWN, reason="this Python's queue.Queue has no shutdown")
+def test_a_timeout_below_zero_is_refused_also_after_shutdown() -> None:
+    """A departure: ``queue.Queue`` looks at its state first, ours at its arguments."""
+    theirs: Any = queue.Queue()
+    ours: Any = hc.CompletionQueue()
+    for one, error in ((theirs, hc.ShutDown), (ours, ValueError)):
+        one.shutdown()
+        with pytest.raises(error):
+            one.get(timeout=-1)
 
 
 @pytest.mark.skipif(HAS_SHUTDOWN, reason="this Python's queue.Queue has its own shutdown")
