@@ -5,8 +5,10 @@ PYTHONS := python3.11 python3.12 python3.13
 TIMES ?= 200
 SECONDS ?= 60
 CASES ?= 20000
+# What is compared with a later gateway, too: the shapes that 0.17.0 does not have.
+LATER := $(addprefix tests/python/differential/test_,batches.py failure_classes.py registry.py)
 
-.PHONY: help run test test-rust test-python test-pythons loom loom-long proptest-long fuzz check format bench instructions instructions-record wheel storm clean env gateways
+.PHONY: help run test test-rust test-python test-pythons differential loom loom-long proptest-long fuzz check format bench instructions instructions-record wheel storm clean env gateways
 
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +22,8 @@ test-rust:
 	cargo test --no-default-features
 
 test-python: env gateways
-	PYTHONPATH=.run/gateways/0.19.0 $(TEST) -m pytest -q tests/python/unit/test_notification.py
+	PYTHONPATH=.run/gateways/0.19.0 $(TEST) -m pytest -q tests/python/unit/test_notification.py \
+	    $(LATER)
 	HERMES_AGENT_TREES=.run/gateways HERMES_CORE_PROCESS_TIMES=$(TIMES) $(TEST) -m pytest $(ARGS)
 
 # Later gateways, as files alone: for the batch form, and to be refused.
@@ -32,7 +35,12 @@ gateways: env
 
 test-pythons: ## the tests that need no gateway, on every CPython from 3.11 to 3.13 that is there
 	@HERMES_CORE_PROCESS_TIMES=$${TIMES:-40} scripts/each-python $(PYTHONS) -- \
-	    -m pytest -q tests/python/unit tests/python/process
+	    -m pytest -q tests/python/unit tests/python/process \
+	    tests/python/differential/test_queue.py
+
+differential: env gateways ## generated events and operations through the gateway's code and ours, at length
+	HERMES_CORE_EXAMPLES=long $(TEST) -m pytest -q tests/python/differential $(ARGS)
+	PYTHONPATH=.run/gateways/0.19.0 HERMES_CORE_EXAMPLES=long $(TEST) -m pytest -q $(LATER) $(ARGS)
 
 loom: ## models of the core, in every interleaving with up to three forced switches
 	RUSTFLAGS="--cfg loom" cargo test --profile loom --no-default-features --target-dir target/loom --test loom
@@ -82,6 +90,6 @@ env:
 	@scripts/python scripts/env.py .venv-test requirements/test.txt
 
 clean: ## remove what the other words made
-	rm -rf target dist .run .venv-run .venv-test .venv-3.* .pytest_cache .mypy_cache .ruff_cache
+	rm -rf target dist .run .venv-run .venv-test .venv-3.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f python/hermes_core/*.so

@@ -90,7 +90,8 @@ def _environment(venv: Path) -> None:
 def _requirements(venv: Path, requirements: Path) -> None:
     """Install the pinned packages."""
     stamp = venv / "requirements.stamp"
-    wanted = sys.version + _digest([requirements])
+    # One file may include another, so all of them count.
+    wanted = sys.version + _digest(sorted(requirements.parent.glob("*.txt")))
     if _read(stamp) == wanted:
         return
     command = [*_pip(venv, "install"), "-r", str(requirements)]

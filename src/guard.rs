@@ -324,7 +324,8 @@ fn is_line_break(char: char) -> bool {
 }
 
 /// Characters that a reader does not see at the head of a line: white space, controls, and the
-/// zero-width and formatting characters (joiners, direction marks, variation selectors, tags, BOM).
+/// zero-width and formatting characters (joiners, direction marks, variation selectors, tags, BOM),
+/// as Unicode's `Default_Ignorable_Code_Point` lists them.
 fn is_invisible(char: char) -> bool {
     char.is_whitespace()
         || char.is_control()

@@ -399,7 +399,7 @@ impl<F: Fields> Goals<F> {
 #[must_use]
 pub fn age(end: &Number, start: &Number) -> String {
     let seconds = match (end.to_i128(), start.to_i128()) {
-        (Some(end), Some(start)) => end.checked_sub(start),
+        (Some(end), Some(start)) => end.checked_sub(start).or((end < start).then_some(0)),
         _ => {
             let seconds = end.to_f64() - start.to_f64();
             // Casting NaN gives 0, which is what `max(0, nan)` gives.

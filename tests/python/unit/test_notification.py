@@ -5,8 +5,6 @@ from __future__ import annotations
 import collections
 import enum
 import math
-import random
-import struct
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -40,10 +38,6 @@ def reference() -> Format:
     return function
 
 
-def has_batches(reference: Format) -> bool:
-    return "BATCH" in reference({"type": "async_delegation", "results": [], "completed_at": 1})
-
-
 def fields(text: str) -> list[str]:
     """The block without its one explanatory line, which is each formatter's own."""
     lines = text.split("\n")
@@ -70,127 +64,10 @@ def assert_same(event: Event, reference: Format) -> None:
         assert actual == expected, event
 
 
-WORDS = ("", "a", "word", "zwei\nZeilen", "日本語 ✓", "é", "x" * 600, "{}", "%s", "0", "-15", "143")
-NUMBERS = (0, 1, -1, -15, 143, 2**70, -(2**70), True, False, 0.0, -0.0, 1.5, 1e16, 1e-5, 1e300)
-TIMES = (0, 1, True, 1.75e9, 1.75e9 + 61.25, 1750003723, -1.5, 1e12, None, 0.0)
-SCALARS = (*WORDS, *NUMBERS, None, math.nan, math.inf, -math.inf)
-CONTAINERS: tuple[Any, ...] = ([], (), {}, ["a"], ("b", 1.5), {"k": [None, "é"]}, [[1], {"x": ()}])
-
-
-def pick(rng: random.Random, *pools: tuple[Any, ...]) -> Any:
-    return rng.choice(rng.choice(pools))
-
-
-def process_event(rng: random.Random) -> Event:
-    kinds = ("completion", "watch_match", "watch_disabled", "unknown", None, 7, "")
-    reasons = ("killed", "lost", "failed_start", "exited", "", None, 0)
-    event = {
-        "type": rng.choice(kinds),
-        "session_id": pick(rng, SCALARS, CONTAINERS),
-        "command": pick(rng, WORDS, SCALARS),
-        "pattern": pick(rng, WORDS, SCALARS),
-        "output": pick(rng, WORDS, SCALARS, CONTAINERS),
-        "suppressed": pick(rng, SCALARS, CONTAINERS),
-        "message": pick(rng, WORDS, CONTAINERS),
-        "exit_code": pick(rng, SCALARS, NUMBERS),
-        "completion_reason": rng.choice(reasons),
-        "termination_source": pick(rng, WORDS, SCALARS),
-    }
-    return {key: value for key, value in event.items() if rng.random() < 0.8}
-
-
-def delegation_event(rng: random.Random) -> Event:
-    statuses = ("completed", "success", "interrupted", "error", "timeout", "", None, 5)
-    event = {
-        "delegation_id": pick(rng, WORDS, SCALARS),
-        "goal": pick(rng, WORDS, SCALARS, CONTAINERS),
-        "context": pick(rng, WORDS, SCALARS, CONTAINERS),
-        "toolsets": rng.choice(
-            [None, [], ["web"], ["web", "file"], ("a", "b"), "abc", "", {"k": 1}]
-        ),
-        "role": pick(rng, WORDS, SCALARS),
-        "model": pick(rng, WORDS, SCALARS),
-        "status": rng.choice(statuses),
-        "summary": pick(rng, WORDS, WORDS, (None, 0, False)),
-        "error": pick(rng, WORDS, SCALARS, CONTAINERS),
-        "api_calls": pick(rng, NUMBERS, SCALARS),
-        "duration_seconds": pick(rng, NUMBERS, SCALARS),
-        "dispatched_at": rng.choice(TIMES),
-        "completed_at": rng.choice((1.75e9, 1750003723.5, 1750000000, True)),
-    }
-    return {"type": "async_delegation"} | {
-        key: value for key, value in event.items() if key == "completed_at" or rng.random() < 0.8
-    }
-
-
-def batch_event(rng: random.Random) -> Event:
-    def result() -> Event:
-        entry = {
-            "task_index": pick(rng, (0, 1, 2, 3, -1, True, 1.0, 7.5, 2**70)),
-            "status": rng.choice(("completed", "success", "error", "interrupted", None, 3)),
-            "summary": pick(rng, WORDS, (None, 0)),
-            "error": pick(rng, WORDS, SCALARS),
-            "goal": pick(rng, WORDS, SCALARS),
-            "api_calls": pick(rng, SCALARS),
-            "duration_seconds": pick(rng, SCALARS),
-            "live_transcript": pick(rng, WORDS, SCALARS),
-        }
-        return {key: value for key, value in entry.items() if rng.random() < 0.8}
-
-    goals: tuple[Any, ...] = (
-        None,
-        [],
-        ["g0", "g1"],
-        ("g0", "", 2),
-        "abc",
-        {0: "zero", 1: "one"},
-        [["x"], None],
-    )
-    event = delegation_event(rng) | {
-        "results": rng.choice([[result() for _ in range(rng.randrange(5))], (result(),), None]),
-        "goals": rng.choice(goals),
-        "is_batch": rng.choice([True, False, None, 1]),
-        "total_duration_seconds": pick(rng, SCALARS),
-    }
-    return {key: value for key, value in event.items() if rng.random() < 0.9} | {
-        "type": "async_delegation",
-        "completed_at": 1.75e9,
-    }
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_process_notices_equal_the_gateways(reference: Format, seed: int) -> None:
-    rng = random.Random(seed)
-    for _ in range(300):
-        assert_same(process_event(rng), reference)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_delegation_blocks_hold_the_gateways_fields(reference: Format, seed: int) -> None:
-    rng = random.Random(seed)
-    for _ in range(300):
-        assert_same(delegation_event(rng), reference)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_batch_blocks_hold_the_gateways_fields(reference: Format, seed: int) -> None:
-    rng = random.Random(seed)
-    events = [batch_event(rng) for _ in range(300)]
-    for event in events:
-        assert fmt(event)
-    if not has_batches(reference):
-        pytest.skip("this gateway has no batches")
-    for event in events:
-        assert_same(event, reference)
-
-
 def test_floats_print_as_in_python() -> None:
-    rng = random.Random(3)
-    numbers = [struct.unpack("d", rng.randbytes(8))[0] for _ in range(5000)]
-    numbers += [rng.uniform(-1e17, 1e17) * 10.0 ** rng.randrange(-30, 30) for _ in range(5000)]
+    numbers = [2.0**exponent for exponent in range(-1074, 1024)]
     # Ties: the shortest digits are halfway between two choices, and Python takes the even one.
-    numbers += [rng.randrange(2**50) / 8 for _ in range(5000)]
-    numbers += [2.0**exponent for exponent in range(-1074, 1024)]
+    numbers += [(2**49 + number) / 8 for number in range(2000)]
     for number in numbers:
         text = fmt({"type": "async_delegation", "api_calls": number}) or ""
         assert f"API calls: {number!r}   " in text
