@@ -6,6 +6,7 @@
 
 mod fork;
 mod handoff;
+mod interpreter;
 mod log;
 mod queue;
 mod registry;
@@ -41,6 +42,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::interpreter::require_main(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::queue::add_exceptions(module)?;
         super::log::install();
