@@ -4,7 +4,8 @@ TEST := .venv-test/bin/python
 PYTHONS := python3.11 python3.12 python3.13
 TIMES ?= 200
 
-.PHONY: help run test test-rust test-python test-pythons loom check format bench wheel storm clean env gateways
+.PHONY: help run test test-rust test-python test-pythons loom check format bench wheel storm leaks \
+    valgrind clean env gateways
 
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,8 +52,14 @@ format: env ## rewrite the sources in the one format
 bench: env ## the measurements, side by side with what they are compared with
 	$(TEST) benches/bench.py $(ARGS)
 
-storm: env ## the process tests, ten times as often: exits, forks, Ctrl-C
-	HERMES_CORE_PROCESS_TIMES=2000 $(TEST) -m pytest tests/python/process
+storm: ## the process tests, ten times as often, on every CPython from 3.11 to 3.13 that is there
+	@TIMES=2000 TESTS=tests/python/process scripts/each-python $(PYTHONS)
+
+leaks: env ## everything a million times, with memory that must stay flat
+	PYTHONPATH=tests/python $(TEST) -m leaks $(ARGS)
+
+valgrind: env ## every function of the binding under memcheck
+	@scripts/valgrind $(ARGS)
 
 wheel: ## the wheel, into dist/
 	scripts/python -m pip wheel . --no-deps --wheel-dir dist

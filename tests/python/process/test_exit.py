@@ -232,7 +232,7 @@ def test_atexit_handlers_use_the_core(run_many: RunMany) -> None:
     registry = hc.DelegationRegistry(queue, capacity=9)
     never = threading.Event()
     running = registry.dispatch(goal="g", runner=never.wait, session_key="k")
-    threading.Thread(target=queue.get, kwargs={"session_key": "other"}, daemon=True).start()
+    threading.Thread(target=hc.CompletionQueue().get, daemon=True).start()
     idle = registry.dispatch(goal="idle", runner=lambda: {"summary": "s"})
     idle.result(50)
 
