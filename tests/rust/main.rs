@@ -3,6 +3,7 @@
 mod capacity;
 mod delivery;
 mod handoff;
+mod logging;
 mod notification;
 mod queue;
 mod queue_model;

@@ -1,6 +1,6 @@
 """What runs under memcheck: every case and every workload, threads, and an exit beside waiters.
 
-    exercise.py [--times 3] [--count 24]
+exercise.py [--times 3] [--count 24]
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import logging
 import sys
 import threading
 
+import hermes_core as hc
 from leaks.surface import CASES, Tracked
 from leaks.workloads import WORKLOADS
-
-import hermes_core as hc
 
 #: The status that says it came to its end.
 DONE = 5

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 
 MODULE = "_core.abi3.so"
+#: The status with which the exercise comes to its end.
 DONE = 5
+#: What PyO3 loses when it makes a class with weak references, once: CPython copies the table.
+MEMBERS = "push_raw_vec_slot<pyo3_ffi::descrobject::PyMemberDef>"
 
 
 def main() -> int:
@@ -22,7 +24,7 @@ def main() -> int:
     tree = ElementTree.parse(path)
     errors = list(tree.iter("error"))
     lost = [error for error in errors if (error.findtext("kind") or "").startswith("Leak_")]
-    ours = [error for error in lost if MODULE in objects(error)]
+    ours = [error for error in lost if MODULE in objects(error) and not is_member_table(error)]
     wrong = [error for error in errors if error not in lost]
     for error in wrong + ours:
         print(error.findtext("what") or error.findtext("xwhat/text"))
@@ -37,12 +39,13 @@ def main() -> int:
 
 def objects(error: ElementTree.Element) -> set[str]:
     """The files of the error's frames."""
-    return set(file_names(error))
+    return {Path(frame.text or "").name for frame in error.iter("obj")}
 
 
-def file_names(error: ElementTree.Element) -> Iterator[str]:
-    for frame in error.iter("obj"):
-        yield Path(frame.text or "").name
+def is_member_table(error: ElementTree.Element) -> bool:
+    """Whether it is PyO3's one block, and no more than that."""
+    is_one = error.findtext("xwhat/leakedblocks") == "1"
+    return is_one and any(name.text == MEMBERS for name in error.iter("fn"))
 
 
 if __name__ == "__main__":
