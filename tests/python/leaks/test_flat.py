@@ -21,7 +21,8 @@ COUNT = int(os.environ.get("HERMES_CORE_LEAK_COUNT", "50000"))
 def test_memory_stays_flat(workload: Workload) -> None:
     """In a process of its own: another test's threads must not count."""
     command = [sys.executable, "-m", "leaks", "--count", str(COUNT), workload.__name__]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
