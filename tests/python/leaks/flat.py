@@ -8,8 +8,8 @@ lists, arenas, worker threads and the 50 kept records are there. From the third 
   a job in hand, and does not depend on the count: ``BLOCKS``. In the short form one block leaked in
   a hundred operations is more than that.
 - **objects**: ``len(gc.get_objects())`` is exact for containers; the same bound.
-- **bytes**: resident memory, which also sees what Rust has allocated. Allocators grow in steps (an
-  arena is 1 MiB, the C library's heap 132 KiB), so ``STEP`` is allowed whatever the count, and
+- **bytes**: resident memory, which also sees what Rust has allocated. The C library's heap
+  grows in steps of 132 KiB, so ``STEP``, two of them, is allowed whatever the count, and
   ``PER_OPERATION`` for what a longer run fragments. A leaked ``Arc`` is 16 bytes at least and takes
   32, a session key some 64.
 """
@@ -32,7 +32,7 @@ WARM_UP = 3
 BLOCKS = 150
 
 #: Bytes by which resident memory may grow whatever the count, and with each operation.
-STEP = 1 << 20
+STEP = 1 << 18
 PER_OPERATION = 1
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -21,6 +21,11 @@ _fresh = itertools.count()
 #: Registries stay across the calls: a worker thread outlives its registry by its idle time.
 _registries = [hc.DelegationRegistry(capacity=capacity) for capacity in (0, 1, 2)]
 
+#: So do queues: what one keeps of a name would go with it.
+_open: hc.CompletionQueue[Any] = hc.CompletionQueue()
+_full: hc.CompletionQueue[Any] = hc.CompletionQueue(1)
+_full.put({"session_key": "a"})
+
 
 def dispatches(count: int) -> None:
     """A no-op runner through the gateway's functions; every event is consumed."""
@@ -94,7 +99,7 @@ def failures(count: int) -> None:
 
 def new_keys(count: int) -> None:
     """Puts and gets under session keys and kinds that are never seen again."""
-    events: hc.CompletionQueue[Any] = hc.CompletionQueue()
+    events = _open
     for _ in range(count):
         key = f"agent:main:telegram:dm:{next(_fresh)}"
         event = {"type": f"kind {key}", "session_key": key, "delegation_id": key}
@@ -109,8 +114,7 @@ def new_keys(count: int) -> None:
 
 def timeouts(count: int) -> None:
     """Blocking gets and puts that time out, under ever new keys."""
-    events: hc.CompletionQueue[Any] = hc.CompletionQueue(1)
-    events.put({"session_key": "a"})
+    events = _full
     for _ in range(count):
         key = f"key {next(_fresh)}"
         with suppress(stdlib_queue.Empty):
