@@ -133,9 +133,9 @@ def test_dispatchers_that_are_thrown_out_leak_no_permit(run_many: RunMany) -> No
         answered.append(registry.dispatch(goal="g", runner=dict).id)
 
     def cancel():
-        registry.cancel(session_key="nobody"), registry.list(), registry.stats()
+        registry.cancel(session_key="nobody"), registry.stats()
 
-    storm([Victim(dispatch), Victim(dispatch), Victim(cancel)])
+    storm([Victim(dispatch), Victim(dispatch), Victim(cancel)], 100)
     registry.dispatch(goal="last", runner=dict).result(50)
     deadline = time.monotonic() + 50
     while registry.active_count():
