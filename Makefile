@@ -8,7 +8,8 @@ CASES ?= 20000
 # What is compared with a later gateway, too: the shapes that 0.17.0 does not have.
 LATER := $(addprefix tests/python/differential/test_,batches.py failure_classes.py registry.py)
 
-.PHONY: help run test test-rust test-python test-pythons differential loom loom-long proptest-long fuzz check format bench instructions instructions-record wheel storm clean env gateways
+.PHONY: help run test test-rust test-python test-pythons differential loom loom-long proptest-long fuzz \
+    check format bench instructions instructions-record wheel storm leaks valgrind clean env gateways
 
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +36,7 @@ gateways: env
 
 test-pythons: ## the tests that need no gateway, on every CPython from 3.11 to 3.13 that is there
 	@HERMES_CORE_PROCESS_TIMES=$${TIMES:-40} scripts/each-python $(PYTHONS) -- \
-	    -m pytest -q tests/python/unit tests/python/process \
+	    -m pytest -q tests/python/unit tests/python/process tests/python/leaks \
 	    tests/python/differential/test_queue.py
 
 differential: env gateways ## generated events and operations through the gateway's code and ours, at length
@@ -80,8 +81,14 @@ instructions: env ## the hot paths' instruction counts, compared with the record
 instructions-record: env ## record them anew
 	PYTHONPATH=benches $(TEST) -m instructions --record
 
-storm: env ## the process tests, ten times as often: exits, forks, Ctrl-C
-	HERMES_CORE_PROCESS_TIMES=2000 $(TEST) -m pytest tests/python/process
+storm: ## the process tests, ten times as often, on every CPython from 3.11 to 3.13 that is there
+	@HERMES_CORE_PROCESS_TIMES=2000 scripts/each-python $(PYTHONS) -- -m pytest -q tests/python/process
+
+leaks: env ## everything a million times, with memory that must stay flat
+	PYTHONPATH=tests/python $(TEST) -m leaks $(ARGS)
+
+valgrind: env ## every function of the binding under memcheck
+	@scripts/valgrind $(ARGS)
 
 wheel: ## the wheel, into dist/
 	scripts/python -m pip wheel . --no-deps --wheel-dir dist

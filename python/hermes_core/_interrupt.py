@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty
 
 from ._queue import CompletionQueue
@@ -25,11 +26,13 @@ def _run(call: _Call) -> None:
     try:
         interrupt_fn()
     except BaseException as exc:
-        import logging
-
-        logger = logging.getLogger("hermes_core.registry")
-        logger.debug("an interrupt_fn raised %s", type(exc).__name__)
         outcomes.put(False)
+        # A log handler may hang or raise anything, and a job that raises is run again.
+        with suppress(BaseException):
+            import logging
+
+            logger = logging.getLogger("hermes_core.registry")
+            logger.debug("an interrupt_fn raised %s", type(exc).__name__)
     else:
         outcomes.put(True)
 

@@ -9,6 +9,7 @@ use pyo3::types::PyList;
 
 use super::fork;
 use crate::handoff::{Handoff, Worker};
+use crate::sync::HeldLock;
 use crate::wake::Signal;
 
 /// Jobs on their way to Python worker threads.
@@ -77,5 +78,11 @@ impl PyHandoff {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.core.try_visit(|job| visit.call(job))
+    }
+
+    fn __clear__(&self) {
+        // The lock goes first, at the end of the statement.
+        let jobs = HeldLock::hold(&self.core).state().reset();
+        drop(jobs);
     }
 }

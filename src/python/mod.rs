@@ -7,6 +7,7 @@
 mod fastcall;
 mod fork;
 mod handoff;
+mod interpreter;
 mod log;
 mod queue;
 mod registry;
@@ -43,6 +44,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::interpreter::require_main(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::queue::add_exceptions(module)?;
         super::fastcall::install(module.py())?;

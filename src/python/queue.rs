@@ -37,10 +37,10 @@ pub(super) fn add_exceptions(module: &Bound<'_, PyModule>) -> PyResult<()> {
             None,
         )?,
     };
-    module.add("ShutDown", &shut_down)?;
     let exceptions = [class("Empty")?, class("Full")?, shut_down];
-    EXCEPTIONS.get_or_init(py, || exceptions);
-    Ok(())
+    // A module imported anew has the class that the first import made: it is what is raised.
+    let [_, _, shut_down] = EXCEPTIONS.get_or_init(py, || exceptions);
+    module.add("ShutDown", shut_down)
 }
 
 /// The exception that `queue.Queue` raises there.

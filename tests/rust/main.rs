@@ -7,6 +7,7 @@ mod delivery;
 mod guard;
 mod handoff;
 mod judge;
+mod logging;
 mod notification;
 mod notification_judge;
 mod plain;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-#: How often each scenario is run; ``make storm`` style runs may ask for more.
+#: How often a scenario is run; ``make storm`` asks for more.
 TIMES = int(os.environ.get("HERMES_CORE_PROCESS_TIMES", "200"))
 
 #: Seconds after which a process counts as hung; far beyond any honest run.
@@ -24,16 +25,16 @@ CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler
 
 
 def _run(script: str, number: int) -> tuple[int, str]:
-    process = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", script, str(number)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=HUNG,
-        check=False,
-        text=True,
-    )
-    return process.returncode, process.stdout
+    command = [sys.executable, "-X", "faulthandler", "-c", script, str(number)]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        try:
+            output, _ = process.communicate(timeout=HUNG)
+        except subprocess.TimeoutExpired:
+            # The fault handler then shows where each thread hangs.
+            process.send_signal(signal.SIGABRT)
+            output, _ = process.communicate()
+    return process.returncode, output
 
 
 @pytest.fixture
@@ -41,10 +42,12 @@ def run_many() -> RunMany:
     """``run_many(script, status=0, output="")``: each of many runs ends just so, by itself.
 
     The script finds the number of its run in ``sys.argv[1]``, to vary what it does with it.
+    ``share`` is the part of the usual number of runs that the scenario gets.
     """
 
-    def call(script: str, status: int = 0, output: str = "", times: int = TIMES) -> None:
+    def call(script: str, status: int = 0, output: str = "", share: float = 1.0) -> None:
         script = CTRL_C + textwrap.dedent(script)
+        times = max(2, round(TIMES * share))
         with ThreadPoolExecutor(2) as pool:
             for returncode, text in pool.map(lambda n: _run(script, n), range(times)):
                 assert (returncode, text) == (status, output)

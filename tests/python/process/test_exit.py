@@ -93,7 +93,7 @@ def test_interrupt_all_from_atexit_is_bounded_and_tells_the_others(run_many: Run
     dispatch(never.wait)
     dispatch(lambda: told.append(2))
     """
-    run_many(script, 0, "1 of 3 interrupt_fn calls are still running\ntold\n", times=40)
+    run_many(script, 0, "1 of 3 interrupt_fn calls are still running\ntold\n", share=0.2)
 
 
 def test_exit_while_workers_start_and_end(run_many: RunMany) -> None:
@@ -121,7 +121,7 @@ def test_exit_while_workers_start_and_end(run_many: RunMany) -> None:
 
 def test_an_unhandled_exception_keeps_its_status(run_many: RunMany) -> None:
     script = BUSY + "sys.excepthook = lambda *_: None\nraise RuntimeError"
-    run_many(script, 1, times=40)
+    run_many(script, 1, share=0.2)
 
 
 #: Drops something, on a daemon thread, whose ``__del__`` gives the interpreter up while it ends.
@@ -180,4 +180,88 @@ dropping.wait()
 time.sleep(rng.random() * 0.01)
 sys.exit(6)
 """
-    run_many(script, 6, times=40)
+    run_many(script, 6, share=0.2)
+
+
+#: Each call that waits, alone: in the public surface, and in the native leaves beneath it.
+BLOCKING = {
+    "get": "queue.get()",
+    "get, timeout": "queue.get(timeout=3600)",
+    "get by key": "queue.get(session_key='k')",
+    "get by kind": "queue.get(types={'x', 'y'}, timeout=3600)",
+    "get unaddressed": "queue.get(unaddressed=True)",
+    "put": "full.put({'session_key': 'k'})",
+    "put, timeout": "full.put(1, True, 3600)",
+    "join": "full.join()",
+    "result": "handle.result()",
+    "result, timeout": "handle.result(3600)",
+    "registry wait": "registry._core.wait(handle.id, None)",
+    "handoff take": "_core.Handoff().take(3600.0, [])",
+    "cancel": "handle.cancel()",
+    "interrupt_all": "registry.interrupt_all()",
+}
+
+
+@pytest.mark.parametrize("call", BLOCKING.values(), ids=BLOCKING)
+def test_exit_with_threads_in_one_blocking_call(run_many: RunMany, call: str) -> None:
+    script = f"""
+    import random, sys, threading, time
+    import hermes_core as hc
+    from hermes_core import _core, _interrupt
+
+    _interrupt.call_all.__defaults__ = (3600,)
+    queue, full = hc.CompletionQueue(), hc.CompletionQueue(1)
+    full.put(0)
+    registry = hc.DelegationRegistry()
+    never = threading.Event()
+    handle = registry.dispatch(goal="g", runner=never.wait, interrupt_fn=never.wait)
+    for _ in range(4):
+        threading.Thread(target=lambda: {call}, daemon=True).start()
+    # From "not there yet" to "waiting": the number of the run says.
+    time.sleep(random.Random(int(sys.argv[1])).random() * 0.005)
+    sys.exit(8)
+    """
+    run_many(script, 8, share=0.1)
+
+
+def test_atexit_handlers_use_the_core(run_many: RunMany) -> None:
+    """All of it works there but starting a thread: that, an old Python may refuse."""
+    script = """
+    import atexit, queue as stdlib_queue, sys, threading
+    import hermes_core as hc
+    from hermes_core import async_delegation
+
+    queue = hc.CompletionQueue()
+    registry = hc.DelegationRegistry(queue, capacity=9)
+    never = threading.Event()
+    running = registry.dispatch(goal="g", runner=never.wait, session_key="k")
+    threading.Thread(target=hc.CompletionQueue().get, daemon=True).start()
+    idle = registry.dispatch(goal="idle", runner=lambda: {"summary": "s"})
+    idle.result(50)
+
+    @atexit.register
+    def last():
+        queue.put({"session_key": "k"})
+        queue.put_back({"session_key": "first"})
+        assert queue.get()["session_key"] == "first"
+        assert queue.get(types=["async_delegation"], timeout=50)["goal"] == "idle"
+        assert queue.get(session_key="k", timeout=50) == {"session_key": "k"}
+        try:
+            queue.get(timeout=0.01)
+        except stdlib_queue.Empty:
+            pass
+        assert running.state == "running" and len(registry.list()) == 2
+        assert registry.stats()["running"] == async_delegation.active_count() + 1 == 1
+        assert "PROCESS" in hc.format_process_notification({"type": "completion"}).upper()
+        try:
+            handle = registry.dispatch(goal="late", runner=lambda: {"summary": "late"})
+        except RuntimeError:
+            assert sys.version_info[:2] == (3, 12)
+        else:
+            assert handle.result(50) == {"summary": "late"}
+        queue.shutdown(immediate=True)
+        print("used", flush=True)
+
+    sys.exit(2)
+    """
+    run_many(script, 2, "used\n", share=0.2)

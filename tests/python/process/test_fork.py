@@ -101,7 +101,7 @@ def test_a_child_forked_by_a_runner_discards_its_late_end(run_many: RunMany) -> 
     assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 0
     assert registry.queue.qsize() == 1
     """
-    run_many(script, 0, times=60)
+    run_many(script, 0, share=0.3)
 
 
 def test_fork_from_a_signal_handler_in_a_blocked_get(run_many: RunMany) -> None:
@@ -142,7 +142,7 @@ def test_fork_from_a_signal_handler_in_a_blocked_get(run_many: RunMany) -> None:
     os.kill(pids[0], signal.SIGINT)
     assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 12
     """
-    run_many(script, 0, times=60)
+    run_many(script, 0, share=0.3)
 
 
 def test_fork_while_other_hooks_run_python(run_many: RunMany) -> None:
@@ -178,4 +178,4 @@ def test_fork_while_other_hooks_run_python(run_many: RunMany) -> None:
     stop = True
     thread.join()
     """
-    run_many(script, 0, times=20)
+    run_many(script, 0, share=0.1)

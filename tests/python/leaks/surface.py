@@ -1,0 +1,439 @@
+"""Every function of the public surface and of the native module, with each way it may end.
+
+A case is called many times with the same objects; the test looks at their reference counts.
+"""
+
+from __future__ import annotations
+
+import queue as stdlib_queue
+from collections.abc import Callable
+from typing import Any
+
+import hermes_core as hc
+from hermes_core import _core, async_delegation
+
+
+class Thing:
+    """Something of no built-in type, hashed by identity."""
+
+
+class Tracked:
+    """The objects that the cases pass: made at run time, so none is interned or immortal."""
+
+    def __init__(self) -> None:
+        def text(*words: str) -> str:
+            return " ".join(words)
+
+        self.key, self.kind = text("session", "key"), text("watch", "match")
+        self.wide, self.lone = text("k\u20ac", "wide"), text("\udc80", "surrogate")
+        self.id, self.empty_id = text("deleg", "1"), text("deleg", "2")
+        self.ui, self.parent = text("ui", "session"), text("parent", "session")
+        self.ended = text("comp", "leted").replace(" ", "")
+        self.thing, self.other = Thing(), Thing()
+        self.event = {"type": self.kind, "session_key": self.key, "thing": self.thing}
+        self.nobodys = {"type": self.kind}
+        self.wide_event = {"type": self.wide, "session_key": self.lone, "delegation_id": self.id}
+        self.end = {
+            "type": "".join(["async_", "delegation"]),
+            "delegation_id": self.id,
+            "session_key": self.key,
+            "summary": text("done", "x" * 3000, "\u2014"),
+            "goal": self.thing,
+            "results": [{"summary": self.wide, "error": self.thing}],
+        }
+        self.kinds = [self.kind, self.wide]
+        self.bad_kinds = [self.kind, self.thing]
+        self.kind_set = frozenset(self.kinds)
+        self.owner = (self.key, self.ui, self.parent)
+        self.bad_owner = (self.key, self.ui, self.thing)
+        self.soon, self.bad_timeout = float("1e-9"), float("-1.5")
+        self.number = int("1000000007")
+        self.hand: list[Any] = []
+        self.runner: Callable[[], Any] = lambda: {"summary": self.thing}
+        self.raising: Callable[[], Any] = lambda: self.thing.nothing  # type: ignore[attr-defined]
+        self.interrupt_fn: Callable[[], Any] = lambda: None
+        self.queue: hc.CompletionQueue[Any] = hc.CompletionQueue()
+        self.full: hc.CompletionQueue[Any] = hc.CompletionQueue(1)
+        self.full.put(0)
+        self.shut: hc.CompletionQueue[Any] = hc.CompletionQueue()
+        self.shut.shutdown()
+        self.registry = hc.DelegationRegistry(self.queue, capacity=4)
+        self.none = hc.DelegationRegistry(self.queue, capacity=0)
+        self.core: _core.Registry[Any] = _core.Registry(self.queue, 2)
+        self.handoff: _core.Handoff[Any] = _core.Handoff()
+
+    def objects(self) -> dict[str, object]:
+        """Everything whose references are counted: these objects, and what all calls share."""
+        shared = [None, True, False, hc.ShutDown, stdlib_queue.Empty, stdlib_queue.Full]
+        shared += [TypeError, ValueError, hc.CompletionQueue, _core.CompletionQueue, dict, str]
+        shared += [_core.Registry, _core.Handoff, _core.Printed, "type", "session_key", ""]
+        named = {name: value for name, value in vars(self).items() if name != "end"}
+        named |= {f"end[{name}]": value for name, value in self.end.items()}
+        return named | {"end": self.end} | {repr(one): one for one in shared}
+
+
+Case = Callable[[Tracked], object]
+CASES: dict[str, list[Case]] = {}
+
+
+def case(*names: str) -> Callable[[Case], Case]:
+    """Make the function below a case of what ``names`` name."""
+
+    def register(function: Case) -> Case:
+        for name in names:
+            CASES.setdefault(name, []).append(function)
+        return function
+
+    return register
+
+
+def refused(
+    error: type[BaseException], call: Callable[..., object], *args: Any, **more: Any
+) -> None:
+    """Call what must raise just that."""
+    try:
+        call(*args, **more)
+    except error:
+        return
+    raise AssertionError(f"{call} did not raise {error.__name__}")
+
+
+@case("_core.CompletionQueue.put", "CompletionQueue.put")
+def put(t: Tracked) -> None:
+    for event in (t.event, t.wide_event, t.end, t.thing, t.key):
+        t.queue.put(event)
+        t.queue.put(event, True, t.soon)
+        assert t.queue.get() is event
+        assert t.queue.get() is event
+    for event in (t.event, t.end, t.thing):
+        refused(stdlib_queue.Full, t.full.put, event, timeout=t.soon)
+        refused(stdlib_queue.Full, t.full.put, event, False)
+        refused(ValueError, t.full.put, event, timeout=t.bad_timeout)
+        refused(TypeError, t.full.put, event, t.thing)
+        refused(TypeError, t.full.put, event, True, t.thing)
+        refused(hc.ShutDown, t.shut.put, event)
+        refused(TypeError, t.queue.put, event, bad=t.thing)
+
+
+@case("_core.CompletionQueue.put_nowait", "CompletionQueue.put_nowait")
+def put_nowait(t: Tracked) -> None:
+    t.queue.put_nowait(t.event)
+    t.queue.get()
+    refused(stdlib_queue.Full, t.full.put_nowait, t.event)
+    refused(hc.ShutDown, t.shut.put_nowait, t.wide_event)
+    refused(TypeError, t.queue.put_nowait, t.event, t.thing)
+
+
+@case("_core.CompletionQueue.put_back", "CompletionQueue.put_back")
+def put_back(t: Tracked) -> None:
+    for queue in (t.queue, t.shut):
+        queue.put_back(t.event)
+        assert queue.get() is t.event
+    refused(TypeError, t.queue.put_back)
+
+
+@case("_core.CompletionQueue.get", "CompletionQueue.get")
+def get(t: Tracked) -> None:
+    t.queue.put(t.event)
+    assert t.queue.get(True, t.soon, types=t.kinds, session_key=t.key) is t.event
+    t.queue.put(t.wide_event)
+    refused(stdlib_queue.Empty, t.queue.get, timeout=t.soon, session_key=t.key)
+    refused(stdlib_queue.Empty, t.queue.get, timeout=t.soon, types=[t.kind])
+    assert t.queue.get(types=t.kind_set, session_key=t.lone) is t.wide_event
+    t.queue.put(t.nobodys)
+    assert t.queue.get(True, t.soon, unaddressed=True) is t.nobodys
+    refused(stdlib_queue.Empty, t.queue.get, False)
+    refused(stdlib_queue.Empty, t.queue.get, timeout=t.soon)
+    refused(hc.ShutDown, t.shut.get, session_key=t.key)
+    refused(TypeError, t.queue.get, t.thing)
+    refused(TypeError, t.queue.get, True, t.thing)
+    refused(TypeError, t.queue.get, types=t.bad_kinds)
+    refused(TypeError, t.queue.get, types=t.key)
+    refused(TypeError, t.queue.get, session_key=t.thing)
+    refused(ValueError, t.queue.get, session_key="")
+    refused(ValueError, t.queue.get, session_key=t.key, unaddressed=True)
+    refused(ValueError, t.queue.get, timeout=t.bad_timeout)
+
+
+@case("_core.CompletionQueue.get_nowait", "CompletionQueue.get_nowait")
+def get_nowait(t: Tracked) -> None:
+    t.queue.put(t.event)
+    refused(stdlib_queue.Empty, t.queue.get_nowait, session_key=t.lone)
+    assert t.queue.get_nowait(types=t.kinds, session_key=t.key) is t.event
+    refused(stdlib_queue.Empty, t.queue.get_nowait)
+    refused(hc.ShutDown, t.shut.get_nowait)
+    refused(TypeError, t.queue.get_nowait, types=t.bad_kinds)
+    refused(TypeError, t.queue.get_nowait, session_key=t.thing)
+    refused(ValueError, t.queue.get_nowait, session_key="")
+
+
+@case(*(f"_core.CompletionQueue.{name}" for name in ("qsize", "empty", "full", "maxsize")))
+@case(*(f"CompletionQueue.{name}" for name in ("qsize", "empty", "full", "maxsize")))
+@case("_core.CompletionQueue.is_shutdown", "CompletionQueue.is_shutdown")
+@case("_core.CompletionQueue.unfinished_tasks", "CompletionQueue.unfinished_tasks")
+def counts(t: Tracked) -> None:
+    for queue in (t.queue, t.full, t.shut):
+        assert (queue.qsize(), queue.empty()) == (queue.maxsize, queue is not t.full)
+        assert queue.full() == (queue is t.full)
+        assert (queue.is_shutdown, queue.unfinished_tasks) == (queue is t.shut, queue.qsize())
+    t.queue.maxsize = t.number
+    t.queue.maxsize = 0
+    refused(TypeError, setattr, t.queue, "maxsize", t.thing)
+    refused(OverflowError, setattr, t.queue, "maxsize", 10**30)
+    refused(AttributeError, setattr, t.queue, "is_shutdown", t.thing)
+
+
+@case("_core.CompletionQueue.task_done", "CompletionQueue.task_done")
+@case("_core.CompletionQueue.join", "CompletionQueue.join")
+def task_done(t: Tracked) -> None:
+    queue: hc.CompletionQueue[Any] = hc.CompletionQueue()
+    queue.put(t.event)
+    queue.task_done()
+    queue.join()
+    refused(ValueError, queue.task_done)
+
+
+@case("_core.CompletionQueue.__new__", "CompletionQueue.__init__", "CompletionQueue.__new__")
+@case("CompletionQueue.shutdown", "_core.CompletionQueue._shutdown", "CompletionQueue._shutdown")
+@case("_core.CompletionQueue._drain", "CompletionQueue._drain", "CompletionQueue.__del__")
+def whole_queues(t: Tracked) -> None:
+    for immediate in (False, True):
+        queue: hc.CompletionQueue[Any] = hc.CompletionQueue(t.number)
+        for event in (t.event, t.wide_event, t.end, t.thing):
+            queue.put(event)
+        queue.shutdown(immediate)
+        assert len(queue._drain()) == (0 if immediate else 4)
+    native = _core.CompletionQueue()
+    native.put(t.event)
+    assert native._shutdown(True) == [t.event]
+    native.put_back(t.thing)
+    dropped: hc.CompletionQueue[Any] = hc.CompletionQueue()
+    dropped.put(t.event)
+    dropped.put(t.end)
+    refused(TypeError, hc.CompletionQueue, t.thing)
+    refused(TypeError, hc.CompletionQueue, t.number, t.thing)
+    refused(TypeError, native._shutdown, t.thing)
+
+
+@case("_core.Registry.dispatch", "_core.Registry.begin", "_core.Registry.finish")
+@case("_core.Registry.state", "_core.Registry.get", "_core.Registry.wait")
+@case("_core.Registry.rows", "_core.Registry.running", "_core.Registry.stats")
+def native_registry(t: Tracked) -> None:
+    core = t.core
+    assert core.dispatch(t.id, 1, 0, t.owner, t.thing) == t.id
+    refused(ValueError, core.dispatch, t.id, 9, 0, t.owner, t.other)
+    assert core.dispatch(None, 1, 0, t.owner, t.other) == (1, 1)
+    assert core.begin(t.id, t.other) is None
+    assert core.begin(t.id, t.thing) is True
+    assert core.begin(t.id, t.thing) is False
+    assert core.get(t.id) == (t.thing, "running", None)
+    assert core.get(t.empty_id) is None
+    assert core.wait(t.id, t.soon) is False
+    assert core.running() == 1
+    assert core.finish(t.id, t.other, t.ended, t.end) is None
+    assert core.finish(t.id, t.thing, t.ended, t.end) == ("completed", [])
+    assert core.finish(t.id, t.thing, t.ended, t.end) is None
+    assert core.wait(t.id, None) is True
+    assert core.wait(t.empty_id, None) is True
+    assert t.queue.get() is t.end
+    assert core.rows() == [(t.thing, "completed", "delivered")]
+    assert core.state(t.id) == "completed"
+    assert core.state(t.empty_id) is None
+    assert core.stats()["dispatched"] == 1
+    assert core.clear() == [t.thing]
+    refused(TypeError, core.dispatch, t.id, 1, 0, t.bad_owner, t.thing)
+    refused(TypeError, core.dispatch, t.thing, 1, 0, t.owner, t.thing)
+    refused(TypeError, core.dispatch, t.id, t.thing, 0, t.owner, t.thing)
+    refused(OverflowError, core.dispatch, t.id, 1, -1, t.owner, t.thing)
+    refused(TypeError, core.finish, t.id, t.thing, t.ended, t.thing)
+    refused(TypeError, core.finish, t.id, t.thing, t.thing, t.end)
+    refused(ValueError, core.wait, t.id, t.bad_timeout)
+    refused(TypeError, core.wait, t.id, t.thing)
+    for call in (core.get, core.state):
+        refused(TypeError, call, t.thing)
+    refused(TypeError, core.begin, t.thing, t.thing)
+
+
+@case("_core.Registry.withdraw", "_core.Registry.running_of", "_core.Registry.running_all")
+@case("_core.Registry.clear", "_core.Registry.__new__")
+def native_selection(t: Tracked) -> None:
+    core: _core.Registry[Any] = _core.Registry(t.queue, 1)
+    core.dispatch(t.id, 9, 0, t.owner, t.thing)
+    core.dispatch(None, 9, 0, t.owner, t.other)
+    assert core.running_all() == [t.thing, t.other]
+    assert core.running_of((t.key, "", ""), True) == [t.thing, t.other]
+    assert core.running_of((t.lone, t.ui, ""), True) == []
+    assert core.running_of((t.lone, t.ui, ""), False) == [t.thing, t.other]
+    assert core.withdraw(t.thing)
+    assert not core.withdraw(t.thing)
+    assert core.clear() == [t.other]
+    core.dispatch(t.id, 9, 0, t.owner, t.thing)  # goes with the registry
+    refused(TypeError, core.running_of, t.bad_owner, True)
+    refused(TypeError, core.running_of, t.owner, t.thing)
+    refused(TypeError, _core.Registry, t.thing, 1)
+    refused(TypeError, _core.Registry, t.queue, t.thing)
+
+
+@case(
+    "_core.Handoff.submit", "_core.Handoff.take", "_core.Handoff.reserve", "_core.Handoff.started"
+)
+@case("_core.Handoff.not_started", "_core.Handoff.__new__")
+def handoff(t: Tracked) -> None:
+    pool = t.handoff
+    assert pool.submit(t.thing, 1)
+    pool.started(1)
+    assert pool.take(t.soon, t.hand)
+    assert t.hand.pop() is t.thing
+    assert not pool.take(t.soon, t.hand)
+    assert pool.submit(t.thing, 2)
+    assert pool.submit(t.other, 3)
+    assert pool.not_started(2, t.thing) == []
+    assert pool.not_started(3, t.thing) == [t.other]
+    assert pool.reserve(1, 4)
+    pool.started(4)
+    made: _core.Handoff[Any] = _core.Handoff()
+    made.submit(t.thing, 1)
+    refused(TypeError, pool.submit, t.thing, t.thing)
+    refused(TypeError, pool.take, t.thing, t.hand)
+    refused(TypeError, pool.take, t.soon, t.thing)
+    refused(TypeError, pool.not_started, t.thing, t.thing)
+    refused(TypeError, pool.reserve, t.thing, 1)
+    refused(TypeError, pool.started, t.thing)
+
+
+@case("_core.Printed", "_core.Printed.__new__", "_core.format_plain", "_core.dedup_key_plain")
+@case("_core.session_key_plain", "_core.format_unreadable", "_core.notification_keys")
+def native_texts(t: Tracked) -> None:
+    for number in (None, t.soon, t.number, t.thing):
+        printed = _core.Printed(t.wide, True, number)
+        plain = {"type": t.kind, "session_id": printed, "output": t.lone, "toolsets": [t.key]}
+        assert _core.format_plain(plain, t.soon) is not None
+        assert _core.dedup_key_plain(plain) is not None
+    for foreign in (t.thing, {t.thing: t.key}, t.end, t.queue):
+        _core.format_plain(foreign)
+        _core.dedup_key_plain(foreign)
+        _core.session_key_plain(foreign)
+    for key in (t.key, t.lone, t.wide):
+        _core.session_key_plain(key)
+        _core.session_key_plain(f"agent:main:x:dm:{key}:{key}")
+        _core.format_unreadable(t.wide)
+    _core.notification_keys()
+    refused(TypeError, _core.Printed, t.thing, True)
+    refused(TypeError, _core.Printed, t.key, t.thing)
+    refused(TypeError, _core.format_plain, t.event, t.thing)
+    refused(TypeError, _core.format_unreadable, t.thing)
+
+
+@case("_core.set_log_level", "_core.take_log", "_core._set_main_thread", "_core.ShutDown")
+@case("_core._after_fork_in_child", "_core.__version__", "ShutDown", "__version__")
+def process(t: Tracked) -> None:
+    # What a forked child's parts hold goes; here they hold nothing but what fork drops.
+    import threading
+
+    t.handoff.submit(t.thing, 9)
+    t.queue.put(t.event)
+    t.full.put_back(t.other)
+    assert len(_core._after_fork_in_child()) >= 3
+    t.full.put(0)
+    _core.set_log_level(10)
+    t.core.dispatch(t.id, 1, 0, t.owner, t.thing)
+    t.core.clear()
+    lines = _core.take_log()
+    assert lines is not None
+    assert t.id in lines[-1][2]
+    _core.set_log_level(30)
+    _core._set_main_thread(threading.main_thread().ident or 0)
+    refused(OverflowError, _core.set_log_level, t.number)
+    refused(TypeError, _core._set_main_thread, t.thing)
+
+
+@case("format_process_notification", "notification_dedup_key", "parse_session_key")
+def texts(t: Tracked) -> None:
+    for event in (t.event, t.wide_event, t.end, t.thing, {t.thing: t.thing}, [t.event]):
+        hc.format_process_notification(event)  # type: ignore[arg-type]
+        hc.notification_dedup_key(event)  # type: ignore[arg-type]
+        hc.parse_session_key(event)  # type: ignore[arg-type]
+    hc.parse_session_key(f"agent:main:telegram:dm:{t.key}")
+
+
+@case("DelegationRegistry.__init__", "DelegationRegistry.dispatch", "DelegationRegistry.start")
+@case("DelegationRegistry.list", "DelegationRegistry.get", "DelegationRegistry.stats")
+@case("DelegationRegistry.active_count", "DelegationRegistry.clear", "DelegationRegistry.__del__")
+@case("DelegationHandle.__init__", "DelegationHandle.id", "DelegationHandle.state")
+@case("DelegationHandle.result", "DelegationHandle.__repr__", "AtCapacity.__init__")
+@case("AtCapacity.__reduce__")
+def delegations(t: Tracked) -> None:
+    for runner in (t.runner, t.raising, lambda: t.thing):
+        handle = t.registry.dispatch(
+            goal=t.wide, runner=runner, context=t.key, toolsets=t.kinds, model=t.kind,
+            session_key=t.key, origin_ui_session_id=t.ui, parent_session_id=t.parent,
+            interrupt_fn=t.interrupt_fn,
+        )  # fmt: skip
+        handle.result()
+        t.registry.list(), t.registry.get(handle.id), repr(handle), handle.state
+        t.queue.get(session_key=t.key)
+    refused(LookupError, _forgotten, t)
+    refused(TypeError, t.registry.dispatch, goal=t.wide, runner=t.thing)
+    refused(TypeError, t.registry.dispatch, goal=t.wide, runner=t.runner, session_key=t.thing)
+    refused(TypeError, t.registry.dispatch, goal=t.wide, runner=t.runner, toolsets=t.thing)
+    refused(TypeError, hc.DelegationRegistry, t.thing)
+    try:
+        t.none.dispatch(goal=t.wide, runner=t.runner, session_key=t.key)
+    except hc.AtCapacity as exc:
+        kind, arguments = exc.__reduce__()
+        kind(*arguments)
+    t.registry.stats(), t.registry.active_count()
+    t.registry.clear()
+
+
+def _forgotten(t: Tracked) -> None:
+    go: hc.CompletionQueue[Any] = hc.CompletionQueue()
+    handle = t.registry.dispatch(goal=t.wide, runner=lambda: {"go": go.get(), "thing": t.thing})
+    refused(TimeoutError, handle.result, t.soon)
+    t.registry.clear()
+    try:
+        handle.result()
+    finally:
+        go.put(t.thing)
+
+
+@case("DelegationRegistry.cancel", "DelegationRegistry.interrupt_all", "DelegationHandle.cancel")
+@case("DelegationRegistry.interrupt")
+def cancels(t: Tracked) -> None:
+    go: hc.CompletionQueue[Any] = hc.CompletionQueue()
+    handle = t.registry.dispatch(
+        goal=t.wide, runner=lambda: {"go": go.get()}, interrupt_fn=t.interrupt_fn, session_key=t.key
+    )
+    assert handle.cancel(t.key)
+    assert t.registry.cancel(session_key=t.key, reason=t.key) == 1
+    assert t.registry.cancel(session_key=t.lone) == 0
+    assert t.registry.interrupt_all(t.key) == 1
+    go.put(t.thing)
+    handle.result()
+    t.queue.get(session_key=t.key)
+    refused(ValueError, t.registry.cancel)
+    refused(TypeError, t.registry.cancel, session_key=t.thing)
+
+
+@case(*(f"async_delegation.{name}" for name in async_delegation.__all__))
+def gateway_functions(t: Tracked) -> None:
+    queue = async_delegation.completion_queue
+    task: dict[str, Any] = {"context": t.wide, "toolsets": t.kinds, "role": t.kind, "model": t.id}
+    task |= {"session_key": t.key, "runner": t.runner, "interrupt_fn": t.interrupt_fn}
+    one, batch = (
+        async_delegation.dispatch_async_delegation,
+        async_delegation.dispatch_async_delegation_batch,
+    )
+    assert one(goal=t.wide, **task)["status"] == "dispatched"
+    queue.get()
+    assert batch(goals=[t.wide, t.key], delegation_id=t.id, **task)["status"] == "dispatched"
+    assert queue.get()["is_batch"]
+    assert one(goal=t.wide, max_async_children=0, **task)["status"] == "rejected"
+    assert batch(goals=[t.wide], delegation_id=t.id, **task)["status"] == "rejected"
+    async_delegation.list_async_delegations()
+    async_delegation.active_count()
+    async_delegation.interrupt_all(t.key)
+    async_delegation.interrupt_for_session(t.key, t.ui, t.parent)
+    refused(TypeError, one, goal=t.wide, **{**task, "runner": t.thing})
+    refused(TypeError, batch, goals=t.thing, **task)
+    async_delegation._reset_for_tests()
