@@ -378,7 +378,7 @@ impl<P> DelegationRegistry<P> {
             record.wake_waiters();
         }
         drop(table);
-        tracing::info!(id, state = state.name(), "delegation ended");
+        tracing::debug!(id, state = state.name(), "delegation ended");
         true
     }
 

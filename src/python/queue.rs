@@ -10,6 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use super::route::{RouteTexts, key_text, with_route};
+use super::wait::Flag;
 use super::{fork, wait};
 use crate::error::Error;
 use crate::event::Route;
@@ -94,21 +95,24 @@ impl PyCompletionQueue {
         Self { core }
     }
 
-    #[pyo3(signature = (item, block = None, timeout = None))]
+    #[pyo3(
+        signature = (item, block = Flag(true), timeout = None),
+        text_signature = "($self, item, block=True, timeout=None)"
+    )]
     fn put(
         &self,
         py: Python<'_>,
         item: Bound<'_, PyAny>,
-        block: Option<&Bound<'_, PyAny>>,
+        block: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        if timeout.is_some() && self.core.maxsize() > 0 && wait::flag(block)? {
+        if timeout.is_some() && self.core.maxsize() > 0 && block.0 {
             // As queue.Queue does, also when there is room.
             wait::deadline(timeout)?;
         }
         let put = with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
         let Err((refused, error)) = put else { return Ok(()) };
-        if !matches!(error, Error::Full { .. }) || !wait::flag(block)? {
+        if !matches!(error, Error::Full { .. }) || !block.0 {
             return Err(raise(py, &error));
         }
         let texts = RouteTexts::owned(&item);
@@ -125,13 +129,17 @@ impl PyCompletionQueue {
         with_route(&item, |route| self.core.put_back(item.clone().unbind(), route));
     }
 
-    #[pyo3(signature = (
-        block = None, timeout = None, *, types = None, session_key = None, unaddressed = false
-    ))]
+    #[pyo3(
+        signature = (
+            block = Flag(true), timeout = None, *, types = None, session_key = None,
+            unaddressed = false
+        ),
+        text_signature = "($self, block=True, timeout=None, *, types=None, session_key=None, unaddressed=False)"
+    )]
     fn get(
         &self,
         py: Python<'_>,
-        block: Option<&Bound<'_, PyAny>>,
+        block: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
         types: Option<&Bound<'_, PyAny>>,
         session_key: Option<Bound<'_, PyString>>,
@@ -140,7 +148,7 @@ impl PyCompletionQueue {
         let kinds = types.map(kinds).transpose()?;
         let session_key = session_key.as_ref().map(key_text);
         let wanted = wanted(kinds.as_deref(), session_key.as_deref(), unaddressed)?;
-        let deadline = match wait::flag(block)? {
+        let deadline = match block.0 {
             true => Some(wait::deadline(timeout)?),
             false => None,
         };

@@ -54,23 +54,31 @@ pub(super) fn wait(py: Python<'_>, signal: &Signal, deadline: Option<Instant>) -
 }
 
 /// A `block` argument: any of the values that code passes for a flag.
-pub(super) fn flag(value: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-    let Some(value) = value else { return Ok(true) };
-    if let Ok(value) = value.cast::<PyBool>() {
-        return Ok(value.is_true());
+#[derive(Clone, Copy)]
+pub(super) struct Flag(pub(super) bool);
+
+impl FromPyObject<'_, '_> for Flag {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if let Ok(value) = value.cast::<PyBool>() {
+            return Ok(Self(value.is_true()));
+        }
+        if value.is_none() {
+            return Ok(Self(false));
+        }
+        if let Ok(value) = value.cast_exact::<PyInt>() {
+            return Ok(Self(value.extract::<i64>().map_or(true, |value| value != 0)));
+        }
+        // Not asked for its truth: that may be Python code.
+        Err(PyTypeError::new_err("block must be True or False"))
     }
-    if value.is_none() {
-        return Ok(false);
-    }
-    if let Ok(value) = value.cast_exact::<PyInt>() {
-        return Ok(value.extract::<i64>().map_or(true, |value| value != 0));
-    }
-    Err(PyTypeError::new_err("block must be True or False"))
 }
 
 /// A `timeout` argument in seconds as a deadline; `None` waits without end.
 ///
-/// Raises ValueError on a negative number or NaN, as CPython's `queue.Queue` does.
+/// Raises ValueError on a negative number, as CPython's `queue.Queue` does, and on NaN, with which
+/// that waits for ever.
 pub(super) fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Instant>> {
     let Some(timeout) = timeout.filter(|timeout| !timeout.is_none()) else { return Ok(None) };
     let seconds = if let Ok(seconds) = timeout.cast::<PyFloat>() {

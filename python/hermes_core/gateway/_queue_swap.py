@@ -36,7 +36,7 @@ class GatewayQueue(CompletionQueue[Any]):
 
     __slots__ = ()
 
-    def get(self, block: bool | None = True, timeout: float | None = None, **wanted: Any) -> Any:
+    def get(self, block: bool = True, timeout: float | None = None, **wanted: Any) -> Any:
         """Take an event; a poller of the TUI gets its own session's."""
         poller = _poller.current()
         if poller is None or wanted:
@@ -47,7 +47,7 @@ class GatewayQueue(CompletionQueue[Any]):
         """Take an event without waiting; a poller of the TUI gets its own session's."""
         return self.get(False, **wanted)
 
-    def put(self, item: Any, block: bool | None = True, timeout: float | None = None) -> None:
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put an event; after an uninstall it goes on to the gateway's own queue."""
         poller = _poller.current()
         if poller is not None and poller.puts_back(item):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,7 +76,7 @@ class Theirs:
     def __init__(self) -> None:
         self.module = reference.delegations()
         self.queue: Any = reference.processes().process_registry.completion_queue
-        self._ended: dict[str, threading.Event] = defaultdict(threading.Event)
+        self._ended: dict[str, threading.Event] = {}
         self._finalizers = {
             name: getattr(self.module, name)
             for name in ("_finalize", "_finalize_batch")
@@ -89,7 +88,7 @@ class Theirs:
 
     def wait_for_the_end(self, delegation_id: str) -> None:
         """Until its last step, which may have failed."""
-        assert self._ended[delegation_id].wait(WAIT)
+        assert self._end_of(delegation_id).wait(WAIT)
 
     def clear(self) -> None:
         self.module._reset_for_tests()
@@ -100,12 +99,16 @@ class Theirs:
             setattr(self.module, name, finalize)
         self.clear()
 
+    def _end_of(self, delegation_id: str) -> threading.Event:
+        # In one step: the waiting and the ending thread may both be the first to ask.
+        return self._ended.setdefault(delegation_id, threading.Event())
+
     def _reporting(self, finalize: Callable[..., None]) -> Callable[..., None]:
         def reporting(delegation_id: str, *more: Any) -> None:
             try:
                 finalize(delegation_id, *more)
             finally:
-                self._ended[delegation_id].set()
+                self._end_of(delegation_id).set()
 
         return reporting
 

@@ -71,7 +71,7 @@ class Pair(RuleBasedStateMachine):
         self.item = item
         self.both(lambda one: one.put_nowait(item))
 
-    @rule(item=ITEMS, block=st.sampled_from((False, 0)))
+    @rule(item=ITEMS, block=st.sampled_from((False, 0, None)))
     def put_without_waiting(self, item: Any, block: Any) -> None:
         self.both(lambda one: one.put(item, block))
 
@@ -94,7 +94,7 @@ class Pair(RuleBasedStateMachine):
     def get_nowait(self) -> None:
         self.both(lambda one: one.get_nowait())
 
-    @rule(block=st.sampled_from((False, 0)))
+    @rule(block=st.sampled_from((False, 0, None)))
     def get_without_waiting(self, block: Any) -> None:
         self.both(lambda one: one.get(block))
 

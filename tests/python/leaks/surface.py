@@ -274,31 +274,32 @@ def native_selection(t: Tracked) -> None:
     refused(TypeError, _core.Registry, t.queue, t.thing)
 
 
-@case(
-    "_core.Handoff.submit", "_core.Handoff.take", "_core.Handoff.reserve", "_core.Handoff.started"
-)
-@case("_core.Handoff.not_started", "_core.Handoff.__new__")
+@case("_core.Handoff.submit", "_core.Handoff.take", "_core.Handoff.reserve", "_core.Handoff.forget")
+@case("_core.Handoff.not_started", "_core.Handoff.is_awaited", "_core.Handoff.__new__")
 def handoff(t: Tracked) -> None:
     pool = t.handoff
     assert pool.submit(t.thing, 1)
-    pool.started(1)
-    assert pool.take(t.soon, t.hand)
+    assert pool.is_awaited(1)
+    assert pool.take(t.soon, t.hand, 1, 2) is False
     assert t.hand.pop() is t.thing
-    assert not pool.take(t.soon, t.hand)
+    assert pool.take(t.soon, t.hand, 1, 2) is None
     assert pool.submit(t.thing, 2)
-    assert pool.submit(t.other, 3)
+    assert not pool.submit(t.other, 3)
+    assert pool.take(t.soon, t.hand, 2, 4) is True
+    assert t.hand.pop() is t.thing
     assert pool.not_started(2, t.thing) == []
-    assert pool.not_started(3, t.thing) == [t.other]
+    assert pool.not_started(4, t.thing) == [t.other]
     assert pool.reserve(1, 4)
-    pool.started(4)
+    pool.forget(4)
     made: _core.Handoff[Any] = _core.Handoff()
     made.submit(t.thing, 1)
     refused(TypeError, pool.submit, t.thing, t.thing)
-    refused(TypeError, pool.take, t.thing, t.hand)
-    refused(TypeError, pool.take, t.soon, t.thing)
+    refused(TypeError, pool.take, t.thing, t.hand, 1, 2)
+    refused(TypeError, pool.take, t.soon, t.thing, 1, 2)
     refused(TypeError, pool.not_started, t.thing, t.thing)
     refused(TypeError, pool.reserve, t.thing, 1)
-    refused(TypeError, pool.started, t.thing)
+    refused(TypeError, pool.forget, t.thing)
+    refused(TypeError, pool.is_awaited, t.thing)
 
 
 @case("_core.Printed", "_core.Printed.__new__", "_core.format_plain", "_core.dedup_key_plain")

@@ -196,7 +196,7 @@ BLOCKING = {
     "result": "handle.result()",
     "result, timeout": "handle.result(3600)",
     "registry wait": "registry._core.wait(handle.id, None)",
-    "handoff take": "_core.Handoff().take(3600.0, [])",
+    "handoff take": "_core.Handoff().take(3600.0, [], 0, 1)",
     "cancel": "handle.cancel()",
     "interrupt_all": "registry.interrupt_all()",
 }
