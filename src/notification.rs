@@ -13,33 +13,26 @@ use crate::value::{Decoded, FieldText, Fields, Goal, Goals, Key, Number, Value, 
 /// Texts from this many bytes on stay handles; shorter ones are copied into the literals around.
 const HANDLE_FROM: usize = 512;
 
-/// What every notification of a delegation says, word for word. Apart from the rest, so that a host
-/// can keep them in a form of its own.
+/// How the notification of a delegation begins. Apart from the rest, so that a host can keep it in a
+/// form of its own: of all the words here only these are not ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Literal {
-    /// Begins the first line of one delegation's block.
-    DelegationHead,
-    /// What happened, behind the id of one delegation.
-    DelegationText,
-    /// Begins the first line of a batch's block.
-    BatchHead,
+    /// Begins the block of one delegation.
+    Delegation,
+    /// Begins the block of a batch.
+    Batch,
 }
 
 impl Literal {
     /// Every literal; its place here is `literal as usize`.
-    pub const ALL: [Self; 3] = [Self::DelegationHead, Self::DelegationText, Self::BatchHead];
+    pub const ALL: [Self; 2] = [Self::Delegation, Self::Batch];
 
     /// The words.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
-            Self::DelegationHead => "[ASYNC DELEGATION COMPLETE — ",
-            Self::DelegationText => {
-                "]\nA subagent that you started in the background has ended. The conversation may \
-                 have moved elsewhere meanwhile, so its task is repeated in full: use the result, \
-                 or dispatch the task again if it no longer fits.\n\n"
-            }
-            Self::BatchHead => "[ASYNC DELEGATION BATCH COMPLETE — ",
+            Self::Delegation => "[ASYNC DELEGATION COMPLETE — ",
+            Self::Batch => "[ASYNC DELEGATION BATCH COMPLETE — ",
         }
     }
 }
@@ -123,7 +116,7 @@ struct Block<T> {
 
 impl<T: FieldText> Block<T> {
     fn new() -> Self {
-        Block { done: Vec::with_capacity(8), open: String::new() }
+        Block { done: Vec::with_capacity(4), open: String::with_capacity(640) }
     }
 
     fn finish(mut self) -> Vec<Segment<T>> {
@@ -272,10 +265,13 @@ impl<T: FieldText> Block<T> {
 
     fn delegation<F: Fields<Text = T>>(&mut self, event: &F, clock: &Clock<'_>) {
         let status = event.get(Key::Status).truthy();
-        self.literal(Literal::DelegationHead);
+        self.literal(Literal::Delegation);
         self.get(event, Key::DelegationId, "unknown", Place::Inline);
-        self.literal(Literal::DelegationText);
-        self.open.reserve(320);
+        self.push(
+            "]\nA subagent that you started in the background has ended. The conversation may \
+             have moved elsewhere meanwhile, so its task is repeated in full: use the result, or \
+             dispatch the task again if it no longer fits.\n\n",
+        );
         self.dispatched(event, clock);
         self.push("Original goal: ");
         let goal = event.get(Key::Goal).truthy();
@@ -382,7 +378,7 @@ impl<T: FieldText> Block<T> {
             other => other.truthy().into_iter().collect(),
         };
         let count = if results.is_empty() { goals.len() } else { results.len() };
-        self.literal(Literal::BatchHead);
+        self.literal(Literal::Batch);
         self.get(event, Key::DelegationId, "unknown", Place::Inline);
         self.push("]\nA batch of ");
         self.number(count);

@@ -387,19 +387,19 @@ fn local_time_in_c(instant: &Number) -> Option<String> {
         parts.assume_init()
     };
     let year = parts.tm_year.checked_add(1900).filter(|year| (1000..=9999).contains(year))?;
-    let mut text = String::with_capacity(19);
-    let mut part = |number: i32, mark: &str| {
-        text.push_str(mark);
-        text.extend([number / 10, number % 10].map(|digit| (b'0' + digit as u8) as char));
+    let mut text = *b"0000-00-00 00:00:00";
+    let mut part = |at: usize, number: i32| {
+        text[at] += (number / 10) as u8;
+        text[at + 1] += (number % 10) as u8;
     };
-    part(year / 100, "");
-    part(year % 100, "");
-    part(parts.tm_mon + 1, "-");
-    part(parts.tm_mday, "-");
-    part(parts.tm_hour, " ");
-    part(parts.tm_min, ":");
-    part(parts.tm_sec, ":");
-    Some(text)
+    part(0, year / 100);
+    part(2, year % 100);
+    part(5, parts.tm_mon + 1);
+    part(8, parts.tm_mday);
+    part(11, parts.tm_hour);
+    part(14, parts.tm_min);
+    part(17, parts.tm_sec);
+    String::from_utf8(text.to_vec()).ok()
 }
 
 /// Joins the pieces into one str without decoding and encoding the event's own texts.
@@ -412,7 +412,7 @@ fn join<'py>(py: Python<'py>, segments: Vec<Segment<Text<'py>>>) -> PyResult<Bou
         Segment::Owned(text) => PyString::new(py, &text),
         Segment::Field(text) => text.into_inner(),
     });
-    let pieces = PyTuple::new(py, pieces.collect::<Vec<_>>())?;
+    let pieces = PyTuple::new(py, pieces)?;
     let separator = PyString::intern(py, "");
     // SAFETY: both are valid objects of the right type while attached; the call returns a new
     // reference to a str, or null with an exception set.

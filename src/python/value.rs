@@ -18,15 +18,21 @@ const PIECE: usize = 4096;
 
 /// A handle to an exact str.
 #[derive(Clone)]
-pub(super) struct Text<'py>(Bound<'py, PyString>);
+pub(super) struct Text<'py> {
+    text: Bound<'py, PyString>,
+    chars: usize,
+}
 
 impl<'py> Text<'py> {
     pub(super) fn new(text: Bound<'py, PyString>) -> Self {
-        Text(text)
+        // SAFETY: the object is a str, so this reads its length and cannot fail.
+        #[allow(unsafe_code)]
+        let chars = unsafe { ffi::PyUnicode_GetLength(text.as_ptr()) };
+        Text { chars: chars.try_into().unwrap_or(0), text }
     }
 
     pub(super) fn into_inner(self) -> Bound<'py, PyString> {
-        self.0
+        self.text
     }
 
     pub(super) fn to_lossy(&self) -> String {
@@ -36,7 +42,7 @@ impl<'py> Text<'py> {
     /// The text as UTF-8 in which a lone surrogate is three bytes of its own.
     pub(super) fn wtf8(&self) -> PyResult<Cow<'_, [u8]>> {
         if self.is_cheap() {
-            if let Ok(text) = self.0.to_str() {
+            if let Ok(text) = self.text.to_str() {
                 return Ok(Cow::Borrowed(text.as_bytes()));
             }
         }
@@ -45,30 +51,25 @@ impl<'py> Text<'py> {
 
     /// The same, in memory of its own.
     fn encode(&self) -> PyResult<Vec<u8>> {
-        let encoded = self.0.call_method1("encode", ("utf-8", "surrogatepass"))?;
+        let encoded = self.text.call_method1("encode", ("utf-8", "surrogatepass"))?;
         Ok(encoded.cast::<PyBytes>()?.as_bytes().to_vec())
     }
 
-    fn chars(&self) -> usize {
-        // SAFETY: the object is a str, so this reads its length and cannot fail.
-        #[allow(unsafe_code)]
-        let length = unsafe { ffi::PyUnicode_GetLength(self.0.as_ptr()) };
-        length.try_into().unwrap_or(0)
-    }
-
     /// Whether its UTF-8 form costs no lasting memory to speak of: for ASCII it is the str itself.
+    #[inline]
     fn is_cheap(&self) -> bool {
-        self.chars() <= CACHED_CHARS || self.is_ascii()
+        self.chars <= CACHED_CHARS || self.is_ascii()
     }
 
+    #[cold]
     fn is_ascii(&self) -> bool {
-        let answer = self.0.call_method0(pyo3::intern!(self.0.py(), "isascii"));
+        let answer = self.text.call_method0(pyo3::intern!(self.text.py(), "isascii"));
         answer.is_ok_and(|answer| answer.is_truthy().unwrap_or(false))
     }
 
     /// Whether any piece of the text needs a closer look.
     fn is_suspicious(&self) -> bool {
-        let chars = self.chars();
+        let chars = self.chars;
         let mut units = [0_u32; PIECE + 1];
         // Pieces overlap by one character, as what makes two of them suspicious may be parted.
         for start in (0..chars).step_by(PIECE) {
@@ -89,8 +90,8 @@ impl<'py> Text<'py> {
         // reference; no more than `room` units are written, without a final null.
         #[allow(unsafe_code)]
         unsafe {
-            let piece = ffi::PyUnicode_Substring(self.0.as_ptr(), from, to);
-            let piece = Bound::from_owned_ptr_or_opt(self.0.py(), piece)?;
+            let piece = ffi::PyUnicode_Substring(self.text.as_ptr(), from, to);
+            let piece = Bound::from_owned_ptr_or_opt(self.text.py(), piece)?;
             if ffi::PyUnicode_AsUCS4(piece.as_ptr(), units.as_mut_ptr(), room, 0).is_null() {
                 ffi::PyErr_Clear();
                 return None;
@@ -102,12 +103,12 @@ impl<'py> Text<'py> {
 
 impl FieldText for Text<'_> {
     fn is_empty(&self) -> bool {
-        self.chars() == 0
+        self.chars == 0
     }
 
     fn decode(&self) -> Decoded<'_> {
         if self.is_cheap() {
-            if let Ok(text) = self.0.to_str() {
+            if let Ok(text) = self.text.to_str() {
                 return Decoded { text: Cow::Borrowed(text), is_repaired: false };
             }
         }
@@ -117,7 +118,7 @@ impl FieldText for Text<'_> {
     }
 
     fn is(&self, word: &str) -> bool {
-        self.chars() <= CACHED_CHARS && self.decode().text == word
+        self.chars <= CACHED_CHARS && self.decode().text == word
     }
 
     fn is_known_clean(&self, place: Place) -> bool {
