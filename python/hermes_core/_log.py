@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import Any
 
 from . import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _WARNING = 30
 #: The loggers whose levels decide what the core keeps.

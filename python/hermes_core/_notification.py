@@ -9,7 +9,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import TypeVar
 
 from hermes_core._core import (
     Printed,
@@ -22,7 +21,11 @@ from hermes_core._core import (
 
 __all__ = ["format_process_notification", "notification_dedup_key", "parse_session_key"]
 
-_T = TypeVar("_T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 
 _KEYS = frozenset(notification_keys())
 _PLAIN = (str, int, float, bool, type(None))

@@ -7,9 +7,11 @@ gateway's (0.19.0, ``tools/async_delegation.py``: ``_push_completion_event``, ``
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .registry import Job
 
 #: The words a runner uses for success (0.19.0: ``dispatch_async_delegation_batch``).

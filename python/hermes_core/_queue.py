@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Self, TypeVar
-
 from . import _core
+from ._generic import Generic
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self, TypeVar
+
+    T = TypeVar("T")
+else:
+    T = None
 
 __all__ = ["CompletionQueue"]
 

@@ -10,11 +10,17 @@ import atexit
 import itertools
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 from . import _core
+from ._generic import Generic
 
-J = TypeVar("J")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    J = TypeVar("J")
+else:
+    J = None
 
 #: Seconds after which an idle worker ends.
 IDLE_SECONDS = 10.0

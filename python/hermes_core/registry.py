@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextvars
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from . import _core, _interrupt, _log, _outcome
 from ._queue import CompletionQueue
 from ._workers import WorkerPool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["AtCapacity", "DelegationHandle", "DelegationRegistry", "Runner"]
 

@@ -15,6 +15,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::queue::PyCompletionQueue;
 use super::route::RouteTexts;
+use crate::error::Error;
 use crate::queue::Wanted;
 
 type Method = ffi::PyCFunctionFastWithKeywords;
@@ -90,8 +91,15 @@ unsafe extern "C" fn get(
         guarded(|py| {
             if count == 0 && names.is_null() {
                 let queue = Borrowed::from_ptr(py, slf).cast_unchecked::<PyCompletionQueue>();
-                if let Ok(item) = queue.get().core.try_take(Wanted::default()) {
-                    return item.into_ptr();
+                let wanted = Wanted::default();
+                match queue.get().core.try_take(wanted) {
+                    Ok(item) => return item.into_ptr(),
+                    // Not the long way: who waits is to give the interpreter up at once.
+                    Err(Error::Empty) => {
+                        let taken = queue.get().get_when_there(py, wanted, None);
+                        return answer(py, taken.map(Py::into_ptr));
+                    }
+                    Err(_) => {}
                 }
             }
             general(py, GET, slf, args, count, names)
@@ -148,11 +156,13 @@ unsafe fn general(
         let methods = GENERAL.get(py).ok_or_else(|| PySystemError::new_err("no such method"))?;
         methods[method].bind(py).call(positional, Some(&named))
     })();
-    match result {
-        Ok(result) => result.into_ptr(),
-        Err(error) => {
-            error.restore(py);
-            ptr::null_mut()
-        }
-    }
+    answer(py, result.map(Bound::into_ptr))
+}
+
+/// What a method returns, or the exception it raises.
+fn answer(py: Python<'_>, result: PyResult<*mut ffi::PyObject>) -> *mut ffi::PyObject {
+    result.unwrap_or_else(|error| {
+        error.restore(py);
+        ptr::null_mut()
+    })
 }

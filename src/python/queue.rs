@@ -275,7 +275,7 @@ impl PyCompletionQueue {
         }
     }
 
-    fn get_when_there(
+    pub(super) fn get_when_there(
         &self,
         py: Python<'_>,
         wanted: Wanted<'_>,
