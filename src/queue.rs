@@ -24,6 +24,7 @@ use self::routes::Address;
 use self::waiters::{Ticket, Waiters};
 use crate::error::Error;
 use crate::event::Route;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Guarded, Lock, Locked};
 use crate::wake::Signal;
 
@@ -59,7 +60,7 @@ pub struct State<T> {
     shutdown: bool,
     takers: Waiters,
     // Which event woke a taker that has not looked yet.
-    woken: HashMap<Ticket, Address>,
+    woken: HashMap<Ticket, Address, foldhash::fast::RandomState>,
     putters: VecDeque<(Ticket, Arc<Signal>)>,
     joiners: Vec<Arc<Signal>>,
     observers: Observers,
@@ -69,6 +70,7 @@ pub struct State<T> {
 /// by kind that move nothing else.
 pub struct CompletionQueue<T> {
     state: Guarded<State<T>>,
+    tickets: AtomicU64,
 }
 
 impl<T: 'static> Locked for CompletionQueue<T> {
@@ -88,12 +90,12 @@ impl<T> CompletionQueue<T> {
             unfinished: 0,
             shutdown: false,
             takers: Waiters::default(),
-            woken: HashMap::new(),
+            woken: HashMap::default(),
             putters: VecDeque::new(),
             joiners: Vec::new(),
             observers: None,
         };
-        Self { state: Guarded(Lock::new(state)) }
+        Self { state: Guarded(Lock::new(state)), tickets: AtomicU64::new(0) }
     }
 
     /// How many events wait.
@@ -188,16 +190,17 @@ impl<T> CompletionQueue<T> {
 
     /// Starts a blocking take by the calling thread.
     pub fn taker<'a>(&'a self, wanted: Wanted<'_>) -> Taker<'a, T> {
-        let mut state = self.state.0.lock();
-        let State { events, takers, .. } = &mut *state;
-        let filter = Filter::acquire(
-            &mut events.routes.owners,
-            &mut events.routes.kinds,
-            wanted.session_key,
-            wanted.types,
-        );
-        let ticket = takers.ticket();
-        Taker { queue: self, ticket, filter, signal: Arc::new(Signal::for_this_thread()) }
+        let filter = match wanted {
+            Wanted { session_key: None, types: None } => Filter::default(),
+            _ => Filter::acquire(&mut self.state.0.lock().events.routes, wanted),
+        };
+        let signal = Arc::new(Signal::for_this_thread());
+        Taker { queue: self, ticket: self.ticket(), filter, signal, is_known: false }
+    }
+
+    /// A new place in the order of those who wait.
+    fn ticket(&self) -> Ticket {
+        self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Removes the first event wanted, waiting until `deadline` for one; `None` waits without end.
@@ -217,8 +220,8 @@ impl<T> CompletionQueue<T> {
 
     /// Starts a blocking put by the calling thread.
     pub fn putter(&self) -> Putter<'_, T> {
-        let ticket = self.state.0.lock().takers.ticket();
-        Putter { queue: self, ticket, signal: Arc::new(Signal::for_this_thread()) }
+        let signal = Arc::new(Signal::for_this_thread());
+        Putter { queue: self, ticket: self.ticket(), signal }
     }
 
     /// How many events were put and not yet counted as dealt with.
@@ -343,8 +346,8 @@ impl<T> State<T> {
     /// Returns the events, for the caller to drop where dropping is safe.
     pub fn reset(&mut self) -> Vec<T> {
         self.unfinished = 0;
-        // The names and the count of tickets stay: a call of the forking thread itself, interrupted
-        // by the signal handler that forks, goes on with the numbers it has. It looks again.
+        // The names stay: a call of the forking thread itself, interrupted by the signal handler that
+        // forks, goes on with the numbers it has. It looks again.
         self.takers.wake_all();
         for (_, (owner, kind)) in self.woken.drain() {
             owner.inspect(|&owner| self.events.routes.owners.release(owner));
@@ -383,6 +386,8 @@ pub struct Taker<'a, T> {
     ticket: Ticket,
     filter: Filter,
     signal: Arc<Signal>,
+    // Whether the queue may hold its registration, or a wake that it got.
+    is_known: bool,
 }
 
 impl<T> Taker<'_, T> {
@@ -395,6 +400,7 @@ impl<T> Taker<'_, T> {
         if let Some(index) = state.events.first(&self.filter) {
             let (taken, observers) = state.take(index);
             let woken_for = state.settle(self.ticket);
+            self.is_known = false;
             // Not the event it was woken for, which may still wait, with nobody else told of it.
             if let Some(address) = woken_for.filter(|address| *address != taken.address) {
                 state.wake_taker(address);
@@ -407,6 +413,7 @@ impl<T> Taker<'_, T> {
         }
         state.settle(self.ticket);
         state.takers.enter(self.ticket, self.signal.clone(), self.filter.clone());
+        self.is_known = true;
         Err(Error::Empty)
     }
 
@@ -429,12 +436,14 @@ impl<T> State<T> {
 
 impl<T> Drop for Taker<'_, T> {
     fn drop(&mut self) {
+        if !self.is_known && self.filter.is_for_all() {
+            return;
+        }
         let mut state = self.queue.state.0.lock();
         if let Some(address) = state.settle(self.ticket) {
             state.wake_taker(address);
         }
-        let State { events, .. } = &mut *state;
-        self.filter.release(&mut events.routes.owners, &mut events.routes.kinds);
+        self.filter.release(&mut state.events.routes);
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::Wanted;
 use super::fifo::Filter;
-use super::names::Names;
-use super::routes::Address;
+use super::routes::{Address, Routes};
 use crate::wake::Signal;
 
 /// A waiter's place in the order of arrival.
@@ -22,19 +22,12 @@ struct Waiter {
 pub(super) struct Waiters {
     waiting: HashMap<Ticket, Waiter, foldhash::fast::RandomState>,
     lanes: HashMap<Address, BTreeSet<Ticket>, foldhash::fast::RandomState>,
-    next_ticket: Ticket,
 }
 
 impl Waiters {
     /// Whether nobody waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
-    }
-
-    /// A new place in the order.
-    pub(super) fn ticket(&mut self) -> Ticket {
-        self.next_ticket += 1;
-        self.next_ticket
     }
 
     /// Registers a waiter under its ticket.
@@ -89,25 +82,26 @@ impl Waiters {
 }
 
 impl Filter {
-    /// The filter for these names, each counted as used until [`Filter::release`].
-    pub(super) fn acquire(
-        owners: &mut Names,
-        kinds: &mut Names,
-        session_key: Option<&str>,
-        types: Option<&[String]>,
-    ) -> Self {
+    /// The filter for what is wanted, its names counted as used until [`Filter::release`].
+    pub(super) fn acquire(routes: &mut Routes, wanted: Wanted<'_>) -> Self {
+        let Routes { owners, kinds, .. } = routes;
         Self {
-            owner: session_key.map(|key| owners.acquire(key)),
-            kinds: types.map(|types| types.iter().map(|kind| kinds.acquire(kind)).collect()),
+            owner: wanted.session_key.map(|key| owners.acquire(key)),
+            kinds: wanted.types.map(|types| types.iter().map(|kind| kinds.acquire(kind)).collect()),
         }
     }
 
     /// Gives the uses of its names back.
-    pub(super) fn release(&self, owners: &mut Names, kinds: &mut Names) {
-        self.owner.inspect(|&owner| owners.release(owner));
+    pub(super) fn release(&self, routes: &mut Routes) {
+        self.owner.inspect(|&owner| routes.owners.release(owner));
         for &kind in self.kinds.iter().flatten() {
-            kinds.release(kind);
+            routes.kinds.release(kind);
         }
+    }
+
+    /// Whether it takes everything, and so names nothing.
+    pub(super) fn is_for_all(&self) -> bool {
+        self.owner.is_none() && self.kinds.is_none()
     }
 }
 
