@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::{join_all, model, spawn};
 
 mod capacity;
+mod handoff;
 mod queue;
 mod registry;
 mod shutdown;
