@@ -64,9 +64,10 @@ impl Waiters {
         Some(ticket)
     }
 
-    /// Wakes everyone.
+    /// Wakes everyone, the longest waiting one first.
     pub(super) fn wake_all(&mut self) {
-        let tickets: Vec<_> = self.waiting.keys().copied().collect();
+        let mut tickets: Vec<_> = self.waiting.keys().copied().collect();
+        tickets.sort_unstable();
         for ticket in tickets {
             self.wake(ticket);
         }
