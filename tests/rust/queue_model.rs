@@ -13,8 +13,13 @@ use super::queue_steps::{Address, Filter, Step, check};
 
 const NAMES: [&str; 4] = ["", "a", "b", "c"];
 
+/// Longer than what the queue keeps when no event and no taker uses it.
+const LONG: usize = 300;
+
 fn step() -> impl Strategy<Value = Step> {
-    let name = || prop::sample::select(&NAMES[..]).prop_map(str::to_owned);
+    let short = || prop::sample::select(&NAMES[..]).prop_map(str::to_owned);
+    let long = || prop::sample::select(&NAMES[1..]).prop_map(|name| name.repeat(LONG));
+    let name = move || prop_oneof![2 => short(), 1 => long()];
     let perhaps = move || prop::option::weighted(0.8, name());
     let address = move || {
         let parts = (perhaps(), perhaps(), prop::option::weighted(0.3, name()));
