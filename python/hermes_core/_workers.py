@@ -104,9 +104,25 @@ class WorkerPool(Generic[J]):
         if _closed:
             # On 3.11 a thread started at this point may end before its starter sees it run.
             raise RuntimeError("the interpreter shuts down: no thread is started any more")
+        name = f"{self._name}_{number}"
         threading.Thread(
-            target=_work, args=(self, number), name=f"{self._name}_{number}", daemon=True
+            target=_work, args=(_Coming(self, number),), name=name, daemon=True
         ).start()
+
+
+class _Coming(Generic[J]):
+    """A worker that was asked for. If its thread ends before it looked for a job, as what another
+    thread throws into it may have it, the jobs that count on it get another."""
+
+    __slots__ = ("number", "pool")
+
+    def __init__(self, pool: WorkerPool[J], number: int) -> None:
+        self.pool = pool
+        self.number = number
+
+    def __del__(self) -> None:
+        if self.pool._handoff.is_awaited(self.number):
+            self.pool._start_another(self.number)
 
 
 _closed = False
@@ -119,25 +135,27 @@ def _close() -> None:
     _closed = True
 
 
-def _work(pool: WorkerPool[J], number: int) -> None:
+def _work(coming: _Coming[J]) -> None:
+    pool, number = coming.pool, coming.number
     handoff, run, idle_seconds = pool._handoff, pool._run, pool._idle_seconds
     successor = next(pool._numbers)
-    # What another thread throws into this one (PyThreadState_SetAsyncExc) may come anywhere; a job
-    # in hand is then run again, and knows that it was begun.
+    # What another thread throws into this one (PyThreadState_SetAsyncExc) may come anywhere, also
+    # between two turns of a loop; a job in hand is then run again, and knows that it was begun.
     hand: list[J] = []
-    needs_worker: bool | None = False
     while True:
         try:
-            if not hand:
-                needs_worker = handoff.take(idle_seconds, hand, number, successor)
-                if needs_worker is None:
-                    return
-            if needs_worker:
-                pool._start_another(successor)
-                successor = next(pool._numbers)
-                needs_worker = False
-            run(hand[0])
-            # A waiting worker keeps nothing alive.
-            hand.clear()
+            needs_worker: bool | None = handoff.is_awaited(successor)
+            while True:
+                if not hand:
+                    needs_worker = handoff.take(idle_seconds, hand, number, successor)
+                    if needs_worker is None:
+                        return
+                if needs_worker:
+                    pool._start_another(successor)
+                    successor = next(pool._numbers)
+                    needs_worker = False
+                run(hand[0])
+                # A waiting worker keeps nothing alive.
+                hand.clear()
         except BaseException:
-            needs_worker = handoff.is_awaited(successor)
+            continue
