@@ -10,7 +10,7 @@ import atexit
 import itertools
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from . import _core
 
@@ -106,23 +106,20 @@ class WorkerPool(Generic[J]):
             raise RuntimeError("the interpreter shuts down: no thread is started any more")
         name = f"{self._name}_{number}"
         threading.Thread(
-            target=_work, args=(_Coming(self, number),), name=name, daemon=True
+            target=_work, args=(_Coming((self, number)),), name=name, daemon=True
         ).start()
 
 
-class _Coming(Generic[J]):
+class _Coming(tuple[WorkerPool[Any], int]):
     """A worker that was asked for. If its thread ends before it looked for a job, as what another
     thread throws into it may have it, the jobs that count on it get another."""
 
-    __slots__ = ("number", "pool")
-
-    def __init__(self, pool: WorkerPool[J], number: int) -> None:
-        self.pool = pool
-        self.number = number
+    __slots__ = ()
 
     def __del__(self) -> None:
-        if self.pool._handoff.is_awaited(self.number):
-            self.pool._start_another(self.number)
+        pool, number = self
+        if pool._handoff.is_awaited(number):
+            pool._start_another(number)
 
 
 _closed = False
@@ -135,13 +132,13 @@ def _close() -> None:
     _closed = True
 
 
-def _work(coming: _Coming[J]) -> None:
-    pool, number = coming.pool, coming.number
+def _work(coming: _Coming) -> None:
+    pool, number = coming
     handoff, run, idle_seconds = pool._handoff, pool._run, pool._idle_seconds
     successor = next(pool._numbers)
     # What another thread throws into this one (PyThreadState_SetAsyncExc) may come anywhere, also
     # between two turns of a loop; a job in hand is then run again, and knows that it was begun.
-    hand: list[J] = []
+    hand: list[Any] = []
     while True:
         try:
             needs_worker: bool | None = handoff.is_awaited(successor)
