@@ -99,16 +99,22 @@ impl<T> Handoff<T> {
     }
 
     /// The worker `start` is not on its way any more, because it is here or because it will not
-    /// come; whether it had been asked for. Jobs that counted on it wait for those that work.
+    /// come; whether it had been asked for. Jobs that counted on it go to an idle worker, or wait
+    /// for those that work.
     pub fn forget(&self, start: u64) -> bool {
-        self.jobs.0.lock().forget(start)
+        let mut jobs = self.jobs.0.lock();
+        let was_awaited = jobs.forget(start);
+        if !jobs.waiting.is_empty() {
+            jobs.call_idle();
+        }
+        was_awaited
     }
 
     /// The worker `start` could not be started. Returns the jobs that now have none on its way,
     /// among them the one that `is_own` knows; none if it runs after all, or was not asked for.
     pub fn not_started(&self, start: u64, is_own: impl FnMut(&T) -> bool) -> NotStarted<T> {
         let mut jobs = self.jobs.0.lock();
-        if !jobs.forget(start) || jobs.on_the_way() > 0 {
+        if !jobs.forget(start) || jobs.waiting.is_empty() || jobs.call_idle() {
             return NotStarted { own: None, orphans: Vec::new() };
         }
         let place = jobs.waiting.iter().position(is_own);
@@ -172,16 +178,22 @@ impl<T> Jobs<T> {
 
     /// Sees to it that a worker is on its way; whether it must be started, as `start`.
     fn call_one(&mut self, start: u64) -> bool {
-        if self.on_the_way() > 0 {
-            return false;
-        }
-        let Some(signal) = self.idle.pop() else {
+        let needs_worker = !self.call_idle();
+        if needs_worker {
             self.starting.push(start);
+        }
+        needs_worker
+    }
+
+    /// Wakes an idle worker unless one is on its way; whether one is now.
+    fn call_idle(&mut self) -> bool {
+        if self.on_the_way() > 0 {
             return true;
-        };
+        }
+        let Some(signal) = self.idle.pop() else { return false };
         self.woken += 1;
         signal.set();
-        false
+        true
     }
 
     fn forget(&mut self, start: u64) -> bool {

@@ -349,9 +349,8 @@ impl<T> State<T> {
         // The names stay: a call of the forking thread itself, interrupted by the signal handler that
         // forks, goes on with the numbers it has. It looks again.
         self.takers.wake_all();
-        for (_, (owner, kind)) in self.woken.drain() {
-            owner.inspect(|&owner| self.events.routes.owners.release(owner));
-            kind.inspect(|&kind| self.events.routes.kinds.release(kind));
+        for (_, address) in std::mem::take(&mut self.woken) {
+            self.release(address);
         }
         self.wake_putters();
         self.wake_joiners();
@@ -399,19 +398,16 @@ impl<T> Taker<'_, T> {
         let mut state = self.queue.state.0.lock();
         if let Some(index) = state.events.first(&self.filter) {
             let (taken, observers) = state.take(index);
-            let woken_for = state.settle(self.ticket);
             self.is_known = false;
             // Not the event it was woken for, which may still wait, with nobody else told of it.
-            if let Some(address) = woken_for.filter(|address| *address != taken.address) {
-                state.wake_taker(address);
-            }
+            state.settle(self.ticket, |woken_for| woken_for != taken.address);
             drop(state);
             return Ok(delivered(taken, observers));
         }
         if state.shutdown {
             return Err(Error::ShutDown);
         }
-        state.settle(self.ticket);
+        state.settle(self.ticket, |_| false);
         state.takers.enter(self.ticket, self.signal.clone(), self.filter.clone());
         self.is_known = true;
         Err(Error::Empty)
@@ -424,13 +420,22 @@ impl<T> Taker<'_, T> {
 }
 
 impl<T> State<T> {
-    /// Forgets a taker's registration and the wake it got; returns which event woke it.
-    fn settle(&mut self, ticket: Ticket) -> Option<Address> {
+    /// Forgets a taker's registration and the wake it got, which goes to the next one if
+    /// `hands_on` says so of the event's address.
+    fn settle(&mut self, ticket: Ticket, hands_on: impl FnOnce(Address) -> bool) {
         self.takers.leave(ticket);
-        let address = self.woken.remove(&ticket)?;
-        address.0.inspect(|&owner| self.events.routes.owners.release(owner));
-        address.1.inspect(|&kind| self.events.routes.kinds.release(kind));
-        Some(address)
+        let Some(address) = self.woken.remove(&ticket) else { return };
+        if hands_on(address) {
+            self.wake_taker(address);
+        }
+        // Last: the names may go with this use.
+        self.release(address);
+    }
+
+    /// Gives the uses that a wake has of its event's names back.
+    fn release(&mut self, (owner, kind): Address) {
+        owner.inspect(|&owner| self.events.routes.owners.release(owner));
+        kind.inspect(|&kind| self.events.routes.kinds.release(kind));
     }
 }
 
@@ -440,9 +445,7 @@ impl<T> Drop for Taker<'_, T> {
             return;
         }
         let mut state = self.queue.state.0.lock();
-        if let Some(address) = state.settle(self.ticket) {
-            state.wake_taker(address);
-        }
+        state.settle(self.ticket, |_| true);
         self.filter.release(&mut state.events.routes);
     }
 }

@@ -16,7 +16,7 @@ from ._generic import Generic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     J = TypeVar("J")
 else:
@@ -104,15 +104,35 @@ class WorkerPool(Generic[J]):
             self._handoff.forget(number)
             return
         for orphan in self._handoff.not_started(number, own):
-            self._orphaned(orphan, exc)
+            if isinstance(exc, Exception):
+                self._orphaned(orphan, exc)
+                continue
+            # An interrupt is for its own dispatch alone.
+            try:
+                self.submit(orphan)
+            except Exception as failure:
+                self._orphaned(orphan, failure)
 
     def _start(self, number: int) -> None:
         if _closed:
             # On 3.11 a thread started at this point may end before its starter sees it run.
             raise RuntimeError("the interpreter shuts down: no thread is started any more")
+        name = f"{self._name}_{number}"
         threading.Thread(
-            target=_work, args=(self, number), name=f"{self._name}_{number}", daemon=True
+            target=_work, args=(_Coming((self, number)),), name=name, daemon=True
         ).start()
+
+
+class _Coming(tuple[WorkerPool[object], int]):
+    """A worker that was asked for. If its thread ends before it looked for a job, as what another
+    thread throws into it may have it, the jobs that count on it get another."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        pool, number = self
+        if pool._handoff.is_awaited(number):
+            pool._start_another(number)
 
 
 _closed = False
@@ -125,25 +145,27 @@ def _close() -> None:
     _closed = True
 
 
-def _work(pool: WorkerPool[J], number: int) -> None:
+def _work(coming: _Coming) -> None:
+    pool, number = coming
     handoff, run, idle_seconds = pool._handoff, pool._run, pool._idle_seconds
     successor = next(pool._numbers)
-    # What another thread throws into this one (PyThreadState_SetAsyncExc) may come anywhere; a job
-    # in hand is then run again, and knows that it was begun.
-    hand: list[J] = []
-    needs_worker: bool | None = False
+    # What another thread throws into this one (PyThreadState_SetAsyncExc) may come anywhere, also
+    # between two turns of a loop; a job in hand is then run again, and knows that it was begun.
+    hand: list[Any] = []
     while True:
         try:
-            if not hand:
-                needs_worker = handoff.take(idle_seconds, hand, number, successor)
-                if needs_worker is None:
-                    return
-            if needs_worker:
-                pool._start_another(successor)
-                successor = next(pool._numbers)
-                needs_worker = False
-            run(hand[0])
-            # A waiting worker keeps nothing alive.
-            hand.clear()
+            needs_worker: bool | None = handoff.is_awaited(successor)
+            while True:
+                if not hand:
+                    needs_worker = handoff.take(idle_seconds, hand, number, successor)
+                    if needs_worker is None:
+                        return
+                if needs_worker:
+                    pool._start_another(successor)
+                    successor = next(pool._numbers)
+                    needs_worker = False
+                run(hand[0])
+                # A waiting worker keeps nothing alive.
+                hand.clear()
         except BaseException:
-            needs_worker = handoff.is_awaited(successor)
+            continue

@@ -153,8 +153,8 @@ impl<'a, 'py> DictFields<'a, 'py> {
         let names = KeyNames::get(event.py());
         let mut fields = DictFields { slots: [const { None }; Key::ALL.len()], is_foreign };
         let (mut place, mut name, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
-        // SAFETY: attached throughout, and nothing in the loop runs code that could change the
-        // dict, so the entries that it lends stay valid until the next turn.
+        // SAFETY: attached throughout. Only a name without a UTF-8 form may run code that changes
+        // the dict, and then neither it nor its value is used; else both stay valid.
         #[allow(unsafe_code)]
         while unsafe { ffi::PyDict_Next(dict.as_ptr(), &mut place, &mut name, &mut value) } != 0 {
             let (name, value) = unsafe {
@@ -336,6 +336,8 @@ impl KeyNames {
             }
             place = (place + 1) % KeyNames::SLOTS;
         }
+        // Held: without a UTF-8 form it makes an exception, and on 3.11 the collector may run then.
+        let name = name.clone();
         Key::from_name(name.to_str().ok()?)
     }
 }

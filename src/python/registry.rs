@@ -96,11 +96,13 @@ impl PyRegistry {
         event: Bound<'_, PyDict>,
     ) -> Option<(&'static str, Vec<Py<PyAny>>)> {
         let state = State::from_status(&status.to_string_lossy());
+        // First: this may run Python code, and under the route's borrowed texts none may run.
+        let id = key_text(id);
         let ended = with_route(&event, |route| {
             let item = event.clone().into_any().unbind();
             let is_it = |record: &Record<Py<PyAny>>| record.payload.is(payload);
             let publish = || self.queue.publish(item, route);
-            self.core.finish_if(&key_text(id), state, is_it, publish)
+            self.core.finish_if(&id, state, is_it, publish)
         });
         ended.then(|| (state.name(), self.core.prune()))
     }

@@ -1,6 +1,7 @@
 //! Where the queue files a Python object: what an event's dict says of its kind and its owner.
 
 use std::borrow::Cow;
+use std::ffi::CStr;
 use std::slice;
 
 use pyo3::ffi;
@@ -58,15 +59,17 @@ fn spelled<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
     }
 }
 
-/// The names that file an event, interned, in the order of [`RouteTexts::found`].
+/// The names that file an event, in the order of [`RouteTexts::found`].
+const NAMES: [&CStr; 3] = [c"type", c"session_key", c"delegation_id"];
+
+/// The same, interned.
 struct Names([Py<PyString>; 3]);
 
 impl Names {
     fn get(py: Python<'_>) -> &'static Self {
-        static NAMES: PyOnceLock<Names> = PyOnceLock::new();
-        NAMES.get_or_init(py, || {
-            let names = ["type", "session_key", "delegation_id"];
-            Names(names.map(|name| PyString::intern(py, name).unbind()))
+        static INTERNED: PyOnceLock<Names> = PyOnceLock::new();
+        INTERNED.get_or_init(py, || {
+            Names(NAMES.map(|name| PyString::intern(py, &name.to_string_lossy()).unbind()))
         })
     }
 
@@ -80,8 +83,12 @@ impl Names {
     fn equal(&self, key: Borrowed<'_, '_, PyAny>) -> Option<usize> {
         let key = key.cast_exact::<PyString>().ok()?;
         let is_candidate = matches!(key.len(), Ok(4 | 11 | 13));
-        let text = is_candidate.then(|| plain(key)).flatten()?;
-        self.0.iter().position(|name| name.to_str(key.py()).is_ok_and(|name| name == text))
+        // SAFETY: attached, and both are a str and a C string; it fails on no text.
+        #[allow(unsafe_code)]
+        let is = |name: &CStr| unsafe {
+            ffi::PyUnicode_CompareWithASCIIString(key.as_ptr(), name.as_ptr()) == 0
+        };
+        is_candidate.then(|| NAMES.iter().position(|name| is(name))).flatten()
     }
 }
 
@@ -101,8 +108,9 @@ pub(super) struct RouteTexts<S> {
 impl<S: AsRef<str>> RouteTexts<S> {
     /// Reads what files `item`; `None` as soon as `read` has nothing for a str.
     ///
-    /// Looks through a dict by itself: the dict's lookup could run a key's own `__eq__`. `read`
-    /// must not run Python code either.
+    /// Looks through a dict by itself: the dict's lookup could run a key's own `__eq__`. Only a
+    /// `read` of a str without a UTF-8 form may run Python code: on 3.11 the collector, as it makes
+    /// an exception. What was borrowed before must then not be used.
     #[inline]
     fn of<'a>(
         item: &'a Bound<'_, PyAny>,
@@ -114,15 +122,18 @@ impl<S: AsRef<str>> RouteTexts<S> {
         let py = event.py();
         let names = Names::get(py);
         let (mut place, mut name, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
-        // SAFETY: attached throughout, and nothing in the loop runs code that could change the
-        // dict; what it lends is read while the dict is as it is.
+        // SAFETY: attached throughout; the value that is read is held, and nothing else that the
+        // dict lends is used after `read` may have changed it.
         #[allow(unsafe_code)]
         while unsafe { ffi::PyDict_Next(event.as_ptr(), &mut place, &mut name, &mut value) } != 0 {
             let (name, value): (Borrowed<'a, '_, PyAny>, Borrowed<'a, '_, PyAny>) =
                 unsafe { (Borrowed::from_ptr(py, name), Borrowed::from_ptr(py, value)) };
             let Some(position) = names.position(name) else { continue };
             texts.found[position] = Some(match value.cast::<PyString>() {
-                Ok(value) => Some(read(value)?),
+                Ok(value) => {
+                    let _held = value.to_owned();
+                    Some(read(value)?)
+                }
                 Err(_) => None,
             });
             if texts.is_complete() {

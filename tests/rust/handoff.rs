@@ -256,6 +256,26 @@ fn f33_jobs_behind_a_successor_that_cannot_start_come_back_or_wait_for_the_busy(
 }
 
 #[test]
+fn f33_an_idle_worker_sees_to_the_jobs_behind_a_start_that_failed() {
+    for gives_up in [false, true] {
+        let handoff = Handoff::default();
+        let signal = Arc::new(Signal::for_this_thread());
+        assert!(handoff.submit("a", 1));
+        assert_eq!(handoff.take(BUSY, now()), lone("a"), "a worker that was busy is free again");
+        assert_eq!(handoff.poll(BUSY, &signal), None);
+        assert!(!handoff.submit("b", 2), "it counts on the worker on its way");
+        if gives_up {
+            let back = handoff.not_started(1, |&job| job == "a");
+            assert_eq!(back, NotStarted { own: None, orphans: vec![] });
+        } else {
+            assert!(handoff.forget(1));
+        }
+        assert!(signal.wait_until(Some(now())) && handoff.stays(&signal, true));
+        assert_eq!(handoff.poll(BUSY, &signal), lone("b"));
+    }
+}
+
+#[test]
 fn a_deadline_tells_the_worker_to_go() {
     let handoff = Arc::new(Handoff::<u32>::default());
     assert_eq!(handoff.take(BUSY, now() + Duration::from_millis(1)), None);

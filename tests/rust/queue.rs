@@ -475,3 +475,29 @@ fn f11_calls_of_the_forking_thread_itself_go_on_in_the_child() {
     assert!(woken(old.signal()) && woken(new.signal()));
     assert_eq!([old.poll(), new.poll()], [Ok(1), Ok(2)]);
 }
+
+/// F2: a name goes with its last use, and a wake that is handed on is a use.
+#[test]
+fn f2_a_wake_handed_on_keeps_its_owners_number() {
+    let queue = Queue::new(0);
+    // So long that its number goes with its last event.
+    let long = "k".repeat(300);
+    queue.publish(0, to("", ""));
+    assert_eq!(queue.try_take(ANY), Ok(0));
+    let leaves = waiting(&queue, ANY);
+    let looks = waiting(&queue, ANY);
+    let stays = waiting(&queue, ANY);
+    queue.publish(1, to(&long, "completion"));
+    assert_eq!(queue.try_take(ANY), Ok(1), "somebody else is quicker than the one woken");
+    drop(leaves);
+    assert!(woken(looks.signal()));
+    drop(looks);
+    assert!(woken(stays.signal()));
+    drop(stays);
+    for (item, owner) in (10..).zip(["", "a", "b", "c"]) {
+        queue.publish(item, to(owner, "completion"));
+    }
+    for (item, owner) in (10..).zip(["", "a", "b", "c"]) {
+        assert_eq!(queue.try_take(of(owner)), Ok(item), "{owner:?} gets its own");
+    }
+}

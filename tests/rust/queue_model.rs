@@ -13,8 +13,13 @@ use super::queue_steps::{Address, Filter, Step, check};
 
 const NAMES: [&str; 4] = ["", "a", "b", "c"];
 
+/// Longer than what the queue keeps when no event and no taker uses it.
+const LONG: usize = 300;
+
 fn step() -> impl Strategy<Value = Step> {
-    let name = || prop::sample::select(&NAMES[..]).prop_map(str::to_owned);
+    let short = || prop::sample::select(&NAMES[..]).prop_map(str::to_owned);
+    let long = || prop::sample::select(&NAMES[1..]).prop_map(|name| name.repeat(LONG));
+    let name = move || prop_oneof![2 => short(), 1 => long()];
     let perhaps = move || prop::option::weighted(0.8, name());
     let address = move || {
         let parts = (perhaps(), perhaps(), prop::option::weighted(0.3, name()));
@@ -143,4 +148,48 @@ fn f1_many_threads_that_leave_take_no_wake_with_them() {
 
 fn deadline() -> Option<Instant> {
     Some(Instant::now() + Duration::from_secs(60))
+}
+
+/// Far more routes than the queue keeps unused, so that numbers go and come back all the time.
+#[test]
+fn f2_numbers_that_are_used_again_mix_nobody_up() {
+    let mut seed = 1_u64;
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) as usize % below
+    };
+    let mut steps = Vec::new();
+    let mut recent = vec![("a".to_owned(), "x".to_owned()); 4];
+    for number in 0..40_000 {
+        // Mostly an owner that was there a moment ago, else a new one, of which some are long.
+        let at = random(recent.len());
+        if random(3) == 0 {
+            let name = format!("{}", random(3000));
+            let owner = if random(2) == 0 { name.repeat(LONG) } else { name };
+            recent[at] = (owner, format!("k{}", random(5)));
+        }
+        let (owner, kind) = recent[at].clone();
+        let address = || Address {
+            owner: (number % 7 > 0).then(|| owner.clone()),
+            kind: Some(kind.clone()),
+            delegation_id: None,
+        };
+        let filter = || Filter {
+            owner: (number % 3 > 0).then(|| owner.clone()),
+            kinds: (number % 2 > 0).then(|| vec![kind.clone(), "k0".to_owned()]),
+        };
+        steps.push(match random(18) {
+            0..=3 => Step::Put(address()),
+            4 => Step::PutBack(address()),
+            5..=7 => Step::Take(filter()),
+            8 => Step::Take(Filter { owner: None, kinds: None }),
+            9..=12 => Step::Wait(filter()),
+            13 => Step::Look(random(100)),
+            14..=16 => Step::Leave(random(100)),
+            _ if random(200) == 0 => Step::Fork,
+            _ if random(50) == 0 => Step::Drain,
+            _ => Step::Publish(address()),
+        });
+    }
+    check(steps);
 }

@@ -270,3 +270,44 @@ def test_weak_references_are_cleared(run_many: RunMany) -> None:
         print("cleared")
     """
     run_many(CYCLES + dedent(script), 0, "cleared\n", share=0.1)
+
+
+def test_the_collector_may_take_what_a_put_reads(run_many: RunMany) -> None:
+    """On 3.11 making an exception may run the collector: amid the look at a lone surrogate."""
+    script = """
+    import gc, sys
+    import hermes_core as hc
+    from hermes_core import _core
+
+    at = int(sys.argv[1]) % 6 + 1  # the run of the collector that takes the event's texts away
+    queue = hc.CompletionQueue()
+    calls = [queue.put, queue.put_back, lambda event: queue.put(item=event), _core.format_plain]
+    gc.disable()
+    runs, kept = 0, []
+
+    def collected(phase, info):
+        global runs
+        if phase == "stop":
+            # The next object makes it run again.
+            kept.append([[] for _ in range(300)])
+            return
+        runs += 1
+        if runs == at:
+            event.update(dict.fromkeys(event))
+            kept.append(["\\u4e00" * 400 for _ in range(50)])
+
+    for n in range(40):
+        lone = "\\udc80" * 4
+        event = {"type": "x" * n + lone * (n % 2), "session_key": lone + "y" * (n + 400)}
+        del lone
+        runs = 0
+        gc.set_threshold(10, 10**6, 10**6)
+        kept.append([[] for _ in range(300)])
+        gc.callbacks.append(collected)
+        gc.enable()
+        calls[n // 2 % len(calls)](event)
+        gc.disable()
+        gc.callbacks.clear()
+    print("as ever")
+    """
+    run_many(script, 0, "as ever\n", share=0.1)

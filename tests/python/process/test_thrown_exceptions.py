@@ -184,3 +184,32 @@ def test_runners_and_waiters_that_are_thrown_out_end_all_the_same(run_many: RunM
     print(registry.stats()["dispatched"])
     """
     run_many(START + dedent(script), 0, "120\n", share=0.2)
+
+
+def test_a_worker_that_is_thrown_out_before_its_first_look_is_replaced(run_many: RunMany) -> None:
+    """F33: whatever ends a worker on its way, each delegation ends, and so do later ones."""
+    script = """
+    from hermes_core import _workers
+
+    at, left = int(sys.argv[1]), int(sys.argv[1])
+    starts = (_workers._work.__code__, threading.Thread.run.__code__)
+
+    def throw_in_turn(frame, event, arg):
+        # The exception comes at one more bytecode of the start each time.
+        global left
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left == -1:
+                raise Thrown
+        return throw_in_turn
+
+    threading.settrace(lambda frame, *_: throw_in_turn if frame.f_code in starts else None)
+    registry = hc.DelegationRegistry(capacity=10)
+    handles = [registry.dispatch(goal="g", runner=dict) for _ in range(3)]
+    ended = [handle.result(50) for handle in handles]
+    # While it ran its job the exception is the job's end.
+    assert sum(result != {} for result in ended) <= 1 and left < 0, (ended, left)
+    print([registry.dispatch(goal="g", runner=dict).result(50) for _ in range(3)])
+    """
+    run_many(START + dedent(script), 0, "[{}, {}, {}]\n", share=0.25)
