@@ -123,7 +123,7 @@ class WorkerPool(Generic[J]):
         ).start()
 
 
-class _Coming(tuple[WorkerPool[object], int]):
+class _Coming(tuple["WorkerPool[Any]", int]):
     """A worker that was asked for. If its thread ends before it looked for a job, as what another
     thread throws into it may have it, the jobs that count on it get another."""
 
