@@ -104,14 +104,7 @@ class WorkerPool(Generic[J]):
             self._handoff.forget(number)
             return
         for orphan in self._handoff.not_started(number, own):
-            if isinstance(exc, Exception):
-                self._orphaned(orphan, exc)
-                continue
-            # An interrupt is for its own dispatch alone.
-            try:
-                self.submit(orphan)
-            except Exception as failure:
-                self._orphaned(orphan, failure)
+            self._orphaned(orphan, exc)
 
     def _start(self, number: int) -> None:
         if _closed:

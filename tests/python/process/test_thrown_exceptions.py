@@ -195,21 +195,20 @@ def test_a_worker_that_is_thrown_out_before_its_first_look_is_replaced(run_many:
     starts = (_workers._work.__code__, threading.Thread.run.__code__)
 
     def throw_in_turn(frame, event, arg):
-        # The exception comes at one more bytecode of the start each time.
+        # The exception comes one call or line of the start later each time.
         global left
-        frame.f_trace_opcodes = True
-        if event == "opcode":
+        if event in ("call", "line"):
             left -= 1
             if left == -1:
                 raise Thrown
         return throw_in_turn
 
-    threading.settrace(lambda frame, *_: throw_in_turn if frame.f_code in starts else None)
+    threading.settrace(lambda *call: throw_in_turn(*call) if call[0].f_code in starts else None)
     registry = hc.DelegationRegistry(capacity=10)
     handles = [registry.dispatch(goal="g", runner=dict) for _ in range(3)]
     ended = [handle.result(50) for handle in handles]
     # While it ran its job the exception is the job's end.
-    assert sum(result != {} for result in ended) <= 1 and left < 0, (ended, left)
+    assert sum(result != {} for result in ended) <= 1, ended
     print([registry.dispatch(goal="g", runner=dict).result(50) for _ in range(3)])
     """
     run_many(START + dedent(script), 0, "[{}, {}, {}]\n", share=0.25)

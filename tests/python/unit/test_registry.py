@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import hermes_core as hc
-from hermes_core import _core, _workers
+from hermes_core import _core
 
 
 def test_dispatch_and_result(registry: hc.DelegationRegistry) -> None:
@@ -188,27 +188,3 @@ def test_a_level_that_is_off_keeps_nothing(registry: hc.DelegationRegistry) -> N
         assert _core.take_log() is None
     finally:
         logging.getLogger("hermes_core").setLevel(logging.NOTSET)
-
-
-def test_an_interrupt_ends_its_own_dispatch_alone(
-    registry: hc.DelegationRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """F33: what counted on the worker that the interrupted dispatch was starting gets another."""
-    start, others = _workers.WorkerPool._start, []
-
-    def dispatch_another() -> None:
-        others.append(registry.dispatch(goal="other", runner=dict))
-
-    def start_interrupted(*_: object) -> None:
-        monkeypatch.setattr(_workers.WorkerPool, "_start", start)
-        thread = threading.Thread(target=dispatch_another)
-        thread.start()
-        thread.join()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(_workers.WorkerPool, "_start", start_interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        registry.dispatch(goal="own", runner=dict)
-    (other,) = others
-    assert other.result(timeout=30) == {}
-    assert [record["goal"] for record in registry.list()] == ["other"]
