@@ -82,8 +82,8 @@ pub(crate) fn openings<'a>(text: &str, words: &[&'a str]) -> Vec<&'a str> {
 
 /// What `text` holds that the gateway expands.
 pub(crate) fn reference(text: &str) -> Option<&'static str> {
-    // A placeholder broken by a word joiner is none any more.
-    let text = text.to_ascii_lowercase().replace("[pasted\u{2060}", "");
+    // A placeholder broken by a word joiner is none any more, and its parts make no other.
+    let text = text.to_ascii_lowercase().replace("[pasted\u{2060}", "|");
     REFERENCES.into_iter().find(|word| text.contains(word))
 }
 
