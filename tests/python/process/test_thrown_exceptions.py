@@ -1,8 +1,9 @@
 """Exceptions that one thread throws into another (``PyThreadState_SetAsyncExc``).
 
 Such an exception may come between any two steps of Python code, so what a *caller* does with a
-result can be lost; what the core holds cannot. The logging module is kept out of it: between a
-handler's acquire and its ``try`` an exception leaves the handler's lock taken.
+result can be lost; what the core holds cannot. CPython's own Python code is kept out of it, for it
+cannot stand such exceptions: logging leaves its lock taken when one comes between the acquire and
+the ``try``, and a thread is not yet known to threading when its ``start`` returns.
 """
 
 from __future__ import annotations
@@ -16,6 +17,14 @@ START = """
 import ctypes, itertools, logging, queue as stdlib_queue, random, sys, threading, time
 import hermes_core as hc
 
+class NoLock:
+    'In place of the lock of the logging module, which then has nothing to leave taken.'
+    def acquire(self): pass
+    def release(self): pass
+    def __enter__(self): pass
+    def __exit__(self, *exception): pass
+
+logging._lock = NoLock()
 logging.disable(logging.CRITICAL)
 sys.setswitchinterval(1e-5)
 rng = random.Random(int(sys.argv[1]))
@@ -30,10 +39,12 @@ class Victim(threading.Thread):
     # Does one thing again and again, whatever is thrown into it, until it is told to stop.
     def __init__(self, step):
         super().__init__(daemon=True)
-        self.step, self.in_flight = step, False
+        self.step, self.in_flight, self.runs = step, False, stdlib_queue.SimpleQueue()
         self.start()
+        self.runs.get()
 
     def run(self):
+        self.runs.put(True)
         while not stop.is_set():
             try:
                 self.steps()
