@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from . import _core
 from ._generic import Generic
+from ._mailbox import Mailbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +17,9 @@ else:
     T = None
 
 __all__ = ["CompletionQueue"]
+
+#: Seconds for which a delivery is its consumer's, unless a mailbox says otherwise.
+LEASE_SECONDS = 300.0
 
 
 class CompletionQueue(_core.CompletionQueue, Generic[T]):
@@ -44,6 +50,51 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
 
     def __init__(self, maxsize: int = 0) -> None:
         self.maxsize = maxsize
+
+    def mailbox(
+        self,
+        *,
+        session_key: str | Iterable[str] | None = None,
+        types: Iterable[str] | None = None,
+        unaddressed: Iterable[str] = (),
+        lease: float | None = LEASE_SECONDS,
+    ) -> Mailbox:
+        """Open a mailbox: an owner's view of this queue.
+
+        Args:
+            session_key: the owner's key or keys. Left out, and ``unaddressed`` too, the mailbox is
+                for everything.
+            types: only events of these kinds.
+            unaddressed: kinds of which it also takes what is nobody's.
+            lease: seconds after which an event that its consumer said nothing of comes back;
+                ``None`` for never, where a consumer cannot go without its process.
+
+        Raises:
+            TypeError, ValueError: a key is empty or no str, a kind is no str.
+        """
+        nobodys = tuple(unaddressed)
+        keys: Iterable[str] | None = session_key
+        if isinstance(session_key, str):
+            keys = () if nobodys and not session_key else (session_key,)
+        elif session_key is None and nobodys:
+            keys = ()
+        return Mailbox(self, keys, types, nobodys, lease)
+
+    def pending(self, session_key: str | None = None) -> list[T]:
+        """The events that wait, in order, all or one owner's; nothing is taken out."""
+        return self._pending(session_key)
+
+    def new_epoch(self, session_key: str) -> int:
+        """Begin a new epoch of an owner, whose conversation was reset; return its number.
+
+        Delegations that it dispatched before are parked, those that have ended now and the others
+        as they end: nobody gets them, ``parked`` lists them.
+        """
+        return self._new_epoch(session_key)
+
+    def parked(self) -> list[T]:
+        """The events of delegations that an owner dispatched before its present epoch, in order."""
+        return self._parked()
 
     def shutdown(self, immediate: bool = False) -> None:
         """End the queue: ``put`` raises ``ShutDown`` from now on, ``get`` once nothing waits.

@@ -45,7 +45,7 @@ pub(super) fn add_exceptions(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// The exception that `queue.Queue` raises there.
-fn raise(py: Python<'_>, error: &Error) -> PyErr {
+pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let index = match error {
         Error::Empty => 0,
         Error::Full { .. } => 1,
@@ -59,7 +59,7 @@ fn raise(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 /// The `types` argument of a take.
-fn kinds(types: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+pub(super) fn kinds(types: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     // Exactly these: a subclass may iterate in Python code.
     let known = types.is_exact_instance_of::<PyList>()
         || types.is_exact_instance_of::<PyTuple>()
@@ -215,6 +215,21 @@ impl PyCompletionQueue {
             wait::wait(py, &signal, None)?;
         }
         Ok(())
+    }
+
+    /// The events that wait, in order; with a key, the owner's.
+    fn _pending(&self, py: Python<'_>, session_key: Option<Bound<'_, PyString>>) -> Vec<Py<PyAny>> {
+        let session_key = session_key.as_ref().map(key_text);
+        self.core.pending(session_key.as_deref(), |event| event.clone_ref(py))
+    }
+
+    /// The events that are delivered to nobody any more, in order.
+    fn _parked(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.core.parked(|event| event.clone_ref(py))
+    }
+
+    fn _new_epoch(&self, session_key: &Bound<'_, PyString>) -> u32 {
+        self.core.new_epoch(&key_text(session_key)).get()
     }
 
     /// Shuts down; returns the events removed, so that the Python frame drops them.

@@ -166,7 +166,8 @@ impl<S: AsRef<str>> RouteTexts<S> {
             Some(kind::ASYNC_DELEGATION) => text(delegation_id),
             _ => None,
         };
-        Route { kind, session_key: Some(text(session_key).unwrap_or_default()), delegation_id }
+        let session_key = Some(text(session_key).unwrap_or_default());
+        Route { kind, session_key, delegation_id, epoch: None }
     }
 }
 

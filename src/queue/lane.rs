@@ -41,6 +41,9 @@ impl Links {
 pub(super) trait Linked {
     /// Its neighbours.
     fn links(&mut self) -> &mut Links;
+
+    /// Its number in the order of all.
+    fn seq(&self) -> i64;
 }
 
 /// At which end of its lanes an event is placed.
@@ -59,7 +62,8 @@ impl Lane {
         let link = link as usize;
         match end {
             End::Front => {
-                slots[index as usize].links().next[link] = self.head;
+                let links = slots[index as usize].links();
+                (links.prev[link], links.next[link]) = (NIL, self.head);
                 match self.head {
                     NIL => self.tail = index,
                     head => slots[head as usize].links().prev[link] = index,
@@ -67,7 +71,8 @@ impl Lane {
                 self.head = index;
             }
             End::Back => {
-                slots[index as usize].links().prev[link] = self.tail;
+                let links = slots[index as usize].links();
+                (links.prev[link], links.next[link]) = (self.tail, NIL);
                 match self.tail {
                     NIL => self.head = index,
                     tail => slots[tail as usize].links().next[link] = index,
@@ -75,6 +80,26 @@ impl Lane {
                 self.tail = index;
             }
         }
+    }
+
+    /// Puts the slot `index`, which stands in no such lane, where its number says; for one that was
+    /// there before, and so belongs near the head.
+    pub(super) fn link_again<S: Linked>(&mut self, slots: &mut [S], link: Link, index: u32) {
+        let seq = slots[index as usize].seq();
+        let mut next = self.head;
+        while next != NIL && slots[next as usize].seq() < seq {
+            next = slots[next as usize].links().next[link as usize];
+        }
+        if next == NIL || next == self.head {
+            let end = if next == NIL { End::Back } else { End::Front };
+            return self.link(slots, link, index, end);
+        }
+        let link = link as usize;
+        let prev = slots[next as usize].links().prev[link];
+        let links = slots[index as usize].links();
+        (links.prev[link], links.next[link]) = (prev, next);
+        slots[prev as usize].links().next[link] = index;
+        slots[next as usize].links().prev[link] = index;
     }
 
     /// Takes the slot `index` out.

@@ -70,6 +70,12 @@ impl Routes {
         }
     }
 
+    /// One use less of an address's names.
+    pub(super) fn release_names(&mut self, (owner, kind): Address) {
+        owner.inspect(|&owner| self.owners.release(owner));
+        kind.inspect(|&kind| self.kinds.release(kind));
+    }
+
     /// The number of the route of these names, if it has one.
     pub(super) fn find(&self, owner: NameId, kind: NameId) -> Option<RouteId> {
         let (owner, kind) = (Some(self.owners.name(owner)), Some(self.kinds.name(kind)));
@@ -134,12 +140,11 @@ impl Routes {
     }
 
     fn remove(&mut self, id: RouteId) {
-        let Entry { address: (owner, kind), hash, .. } = self.entries[id.0 as usize];
+        let Entry { address, hash, .. } = self.entries[id.0 as usize];
         if let Ok(found) = self.table.find_entry(hash, |other| *other == id) {
             found.remove();
         }
-        owner.inspect(|&owner| self.owners.release(owner));
-        kind.inspect(|&kind| self.kinds.release(kind));
+        self.release_names(address);
         self.free.push(id.0);
     }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Wanted;
-use super::fifo::Filter;
 use super::routes::{Address, Routes};
 use crate::wake::Signal;
 
@@ -14,10 +13,57 @@ pub(super) type Ticket = u64;
 #[derive(Debug)]
 struct Waiter {
     signal: Arc<Signal>,
-    filter: Filter,
+    addresses: Addresses,
 }
 
-/// The threads that wait, by what they wait for.
+/// Where what somebody waits for may arrive; it takes what waits at any of them.
+#[derive(Debug, Clone)]
+pub(super) struct Addresses(Option<Arc<[Address]>>);
+
+/// Where every event waits.
+const EVERYWHERE: [Address; 1] = [(None, None)];
+
+impl Addresses {
+    /// Anything, of anybody.
+    pub(super) const ALL: Self = Self(None);
+
+    /// What waits at these; the uses of their names are the caller's to keep.
+    pub(super) fn of(addresses: Vec<Address>) -> Self {
+        Self(Some(addresses.into()))
+    }
+
+    /// The addresses for what is wanted, their names counted as used until [`Self::release`].
+    pub(super) fn acquire(routes: &mut Routes, wanted: Wanted<'_>) -> Self {
+        let Routes { owners, kinds, .. } = routes;
+        let mut owner = || wanted.session_key.map(|key| owners.acquire(key));
+        match wanted {
+            Wanted { session_key: None, types: None } => Self::ALL,
+            Wanted { types: None, .. } => Self::of(vec![(owner(), None)]),
+            Wanted { types: Some(types), .. } => {
+                Self::of(types.iter().map(|kind| (owner(), Some(kinds.acquire(kind)))).collect())
+            }
+        }
+    }
+
+    /// Gives the uses of their names back.
+    pub(super) fn release(&self, routes: &mut Routes) {
+        for &address in self.as_slice() {
+            routes.release_names(address);
+        }
+    }
+
+    /// Whether it is anything, and so names nothing.
+    pub(super) fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The addresses.
+    pub(super) fn as_slice(&self) -> &[Address] {
+        self.0.as_deref().unwrap_or(&EVERYWHERE)
+    }
+}
+
+/// The threads and tasks that wait, by what they wait for.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     waiting: HashMap<Ticket, Waiter, foldhash::fast::RandomState>,
@@ -31,25 +77,16 @@ impl Waiters {
     }
 
     /// Registers a waiter under its ticket.
-    pub(super) fn enter(&mut self, ticket: Ticket, signal: Arc<Signal>, filter: Filter) {
-        for address in addresses(&filter) {
+    pub(super) fn enter(&mut self, ticket: Ticket, signal: Arc<Signal>, addresses: Addresses) {
+        for &address in addresses.as_slice() {
             self.lanes.entry(address).or_default().insert(ticket);
         }
-        self.waiting.insert(ticket, Waiter { signal, filter });
+        self.waiting.insert(ticket, Waiter { signal, addresses });
     }
 
     /// Removes a waiter; false if it was woken already.
     pub(super) fn leave(&mut self, ticket: Ticket) -> bool {
-        let Some(waiter) = self.waiting.remove(&ticket) else { return false };
-        for address in addresses(&waiter.filter) {
-            if let Some(lane) = self.lanes.get_mut(&address) {
-                lane.remove(&ticket);
-                if lane.is_empty() {
-                    self.lanes.remove(&address);
-                }
-            }
-        }
-        true
+        self.remove(ticket).is_some()
     }
 
     /// Wakes the longest waiting one that an event at this address is for. Returns its ticket.
@@ -73,41 +110,23 @@ impl Waiters {
         }
     }
 
-    fn wake(&mut self, ticket: Ticket) {
-        let signal = self.waiting.get(&ticket).map(|waiter| waiter.signal.clone());
-        self.leave(ticket);
-        if let Some(signal) = signal {
-            signal.set();
-        }
-    }
-}
-
-impl Filter {
-    /// The filter for what is wanted, its names counted as used until [`Filter::release`].
-    pub(super) fn acquire(routes: &mut Routes, wanted: Wanted<'_>) -> Self {
-        let Routes { owners, kinds, .. } = routes;
-        Self {
-            owner: wanted.session_key.map(|key| owners.acquire(key)),
-            kinds: wanted.types.map(|types| types.iter().map(|kind| kinds.acquire(kind)).collect()),
+    /// Wakes one waiter, if it waits.
+    pub(super) fn wake(&mut self, ticket: Ticket) {
+        if let Some(waiter) = self.remove(ticket) {
+            waiter.signal.set();
         }
     }
 
-    /// Gives the uses of its names back.
-    pub(super) fn release(&self, routes: &mut Routes) {
-        self.owner.inspect(|&owner| routes.owners.release(owner));
-        for &kind in self.kinds.iter().flatten() {
-            routes.kinds.release(kind);
+    fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiting.remove(&ticket)?;
+        for address in waiter.addresses.as_slice() {
+            if let Some(lane) = self.lanes.get_mut(address) {
+                lane.remove(&ticket);
+                if lane.is_empty() {
+                    self.lanes.remove(address);
+                }
+            }
         }
+        Some(waiter)
     }
-
-    /// Whether it takes everything, and so names nothing.
-    pub(super) fn is_for_all(&self) -> bool {
-        self.owner.is_none() && self.kinds.is_none()
-    }
-}
-
-fn addresses(filter: &Filter) -> impl Iterator<Item = Address> + '_ {
-    let any_kind = filter.kinds.is_none().then_some((filter.owner, None));
-    let kinds = filter.kinds.iter().flatten();
-    any_kind.into_iter().chain(kinds.map(|&kind| (filter.owner, Some(kind))))
 }

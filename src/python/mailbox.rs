@@ -1,0 +1,122 @@
+//! Mailboxes as Python sees them: leaves that take, wait, and say what became of an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::queue::{PyCompletionQueue, kinds, raise};
+use super::route::key_text;
+use super::wait;
+use crate::error::Error;
+use crate::queue::{Collector, LeaseId, Leased, Mailbox, Return, Selection};
+use crate::wake::Signal;
+
+/// A core mailbox, of Python objects.
+type Core = Mailbox<Py<PyAny>>;
+
+/// An event under a lease: the event, the lease's name, which attempt it is.
+type Row = (Py<PyAny>, (u32, u64), u32);
+
+/// An owner's view of a queue; `hermes_core.Mailbox` is its Python face.
+#[pyclass(name = "Mailbox", module = "hermes_core._core", frozen)]
+pub(super) struct PyMailbox {
+    core: Arc<Core>,
+    // Kept, so that what waits is visited and dropped with its queue's Python object.
+    queue: Py<PyCompletionQueue>,
+}
+
+#[pymethods]
+impl PyMailbox {
+    #[new]
+    #[pyo3(signature = (queue, session_keys, types, unaddressed, lease))]
+    fn new(
+        queue: Bound<'_, PyCompletionQueue>,
+        session_keys: Option<Vec<Bound<'_, PyString>>>,
+        types: Option<&Bound<'_, PyAny>>,
+        unaddressed: Option<&Bound<'_, PyAny>>,
+        lease: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let owned = |keys: Vec<Bound<'_, PyString>>| -> Vec<String> {
+            keys.iter().map(|key| key_text(key).into_owned()).collect()
+        };
+        let session_keys = session_keys.map(owned);
+        let types = types.map(kinds).transpose()?;
+        let unaddressed = unaddressed.map(kinds).transpose()?.unwrap_or_default();
+        let selection = Selection {
+            session_keys: session_keys.as_deref(),
+            types: types.as_deref(),
+            unaddressed: &unaddressed,
+        };
+        let core = Mailbox::open(&queue.get().core, selection, wait::seconds(lease)?);
+        Ok(Self { core: Arc::new(core), queue: queue.unbind() })
+    }
+
+    /// Leases the first event, waiting for one if `block` says so.
+    fn take(
+        &self,
+        py: Python<'_>,
+        block: bool,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Row> {
+        let deadline = wait::deadline(timeout)?;
+        let mut collector = Collector::new(&self.core, Arc::new(Signal::for_this_thread()));
+        let mut last = !block;
+        loop {
+            match collector.poll(|event| event.clone_ref(py)) {
+                Err(Error::Empty) if !last => {
+                    last = !wait::wait(py, collector.signal(), deadline)?;
+                }
+                leased => return leased.map(row).map_err(|error| raise(py, &error)),
+            }
+        }
+    }
+
+    /// Ends a lease: the event was delivered. Returns it, for the Python frame to drop; nothing if
+    /// the lease had ended.
+    fn ack(&self, lease: (u32, u64)) -> Vec<Py<PyAny>> {
+        self.core.queue().ack(LeaseId::from_parts(lease)).into_iter().collect()
+    }
+
+    /// Ends a lease without delivery; whether it still held.
+    fn give_back(
+        &self,
+        lease: (u32, u64),
+        is_attempt: bool,
+        delay: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let how = if is_attempt { Return::Nack } else { Return::Defer };
+        let delay = wait::seconds(Some(delay))?.unwrap_or(Duration::MAX);
+        Ok(self.core.queue().give_back(LeaseId::from_parts(lease), how, delay))
+    }
+
+    fn add_key(&self, session_key: &Bound<'_, PyString>) {
+        self.core.add_key(&key_text(session_key));
+    }
+
+    fn remove_key(&self, session_key: &Bound<'_, PyString>) {
+        self.core.remove_key(&key_text(session_key));
+    }
+
+    fn pending(&self) -> usize {
+        self.core.pending()
+    }
+
+    fn close(&self) {
+        self.core.close();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.queue)
+    }
+}
+
+fn row(leased: Leased<Py<PyAny>>) -> Row {
+    (leased.item, leased.id.parts(), leased.attempt)
+}
