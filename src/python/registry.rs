@@ -100,7 +100,7 @@ impl PyRegistry {
         // First: this may run Python code, and under the route's borrowed texts none may run.
         let id = key_text(id);
         let epoch = self.core.with(&id, |record| record.owner.epoch).flatten();
-        let ended = with_route(&event, |route| {
+        let ended = with_route(&event, self.queue.has_judges(), |route| {
             let route = Route { epoch, ..route };
             let item = event.clone().into_any().unbind();
             let is_it = |record: &Record<Py<PyAny>>| record.payload.is(payload);
