@@ -17,6 +17,7 @@ pub mod routing;
 pub mod sync;
 pub mod value;
 pub mod wake;
+pub mod woken;
 
 #[cfg(feature = "python")]
 mod python;

@@ -9,6 +9,7 @@ mod fork;
 mod handoff;
 mod interpreter;
 mod log;
+mod loop_waker;
 mod queue;
 mod registry;
 mod route;
@@ -28,6 +29,8 @@ mod _core {
     use super::handoff::PyHandoff;
     #[pymodule_export]
     use super::log::{set_log_level, take_log};
+    #[pymodule_export]
+    use super::loop_waker::{PyLoopWaker, PyWaiter};
     #[pymodule_export]
     use super::notification::{
         PrintedObject, dedup_key_plain, format_plain, format_unreadable_item, notification_keys,
