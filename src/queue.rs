@@ -122,7 +122,11 @@ impl<T> CompletionQueue<T> {
             joiners: Vec::new(),
             observers: None,
         };
-        Self { state: Guarded(Lock::new(state)), tickets: AtomicU64::new(0), judges: AtomicUsize::new(0) }
+        Self {
+            state: Guarded(Lock::new(state)),
+            tickets: AtomicU64::new(0),
+            judges: AtomicUsize::new(0),
+        }
     }
 
     /// How many events wait.

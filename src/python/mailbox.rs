@@ -7,6 +7,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::loop_waker::PyWaiter;
 use super::queue::{PyCompletionQueue, kinds, raise};
 use super::route::{full_address, key_text};
 use super::wait;
@@ -18,7 +19,7 @@ use crate::wake::Signal;
 type Core = Mailbox<Py<PyAny>>;
 
 /// An event under a lease: the event, the lease's name, which attempt it is.
-type Row = (Py<PyAny>, (u32, u64), u32);
+pub(super) type Row = (Py<PyAny>, (u32, u64), u32);
 
 /// An owner's view of a queue; `hermes_core.Mailbox` is its Python face.
 #[pyclass(name = "Mailbox", module = "hermes_core._core", frozen)]
@@ -142,6 +143,53 @@ impl PyMailbox {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.queue)
+    }
+}
+
+/// A task that takes from a mailbox.
+#[pyclass(name = "Collector", module = "hermes_core._core")]
+pub(super) struct PyCollector {
+    core: Option<Collector<Py<PyAny>>>,
+    mailbox: Py<PyMailbox>,
+}
+
+/// What a task's look at a mailbox gives.
+#[derive(IntoPyObject)]
+pub(super) enum Polled {
+    Event(Row),
+    /// Whether there is an address to judge; if not, the task is woken when it is to look again.
+    Nothing(bool),
+}
+
+#[pymethods]
+impl PyCollector {
+    #[new]
+    fn new(mailbox: Bound<'_, PyMailbox>, waiter: &PyWaiter) -> Self {
+        let core = Collector::new(&mailbox.get().core, waiter.signal.clone());
+        Self { core: Some(core), mailbox: mailbox.unbind() }
+    }
+
+    /// Leases the first event, or registers the task to be woken for one.
+    fn poll(&mut self, py: Python<'_>) -> PyResult<Polled> {
+        let polled = match &mut self.core {
+            Some(core) => core.poll(|event| event.clone_ref(py)),
+            None => Err(Error::ShutDown),
+        };
+        match polled {
+            Ok(leased) => Ok(Polled::Event(row(leased))),
+            Err(Error::Empty) => Ok(Polled::Nothing(false)),
+            Err(Error::Unjudged) => Ok(Polled::Nothing(true)),
+            Err(error) => Err(raise(py, &error)),
+        }
+    }
+
+    /// Leaves for good; a wake that it got goes to the next one.
+    fn leave(&mut self) {
+        self.core = None;
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.mailbox)
     }
 }
 

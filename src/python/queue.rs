@@ -9,12 +9,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
+use super::loop_waker::PyWaiter;
 use super::route::{RouteTexts, full_address, key_text, with_route};
 use super::wait::Flag;
 use super::{fork, wait};
 use crate::error::Error;
 use crate::event::Route;
-use crate::queue::{CompletionQueue, Wanted};
+use crate::queue::{CompletionQueue, Room, Wanted};
 
 /// The core queue, of Python objects.
 pub(super) type Core = CompletionQueue<Py<PyAny>>;
@@ -250,6 +251,32 @@ impl PyCompletionQueue {
 
     fn __clear__(&self) {
         drop(self.core.drain());
+    }
+}
+
+/// A task that waits for room in a queue.
+#[pyclass(name = "Room", module = "hermes_core._core", frozen)]
+pub(super) struct PyRoom {
+    core: Room,
+    queue: Arc<Core>,
+}
+
+#[pymethods]
+impl PyRoom {
+    #[new]
+    fn new(queue: &PyCompletionQueue, waiter: &PyWaiter) -> Self {
+        let core = Room::new(&queue.core, waiter.signal.clone());
+        Self { core, queue: queue.core.clone() }
+    }
+
+    /// Registers the task to be woken when room appears; false if there is some already.
+    fn enter(&self) -> bool {
+        self.core.enter(&self.queue)
+    }
+
+    /// Leaves for good; a wake that it did not need goes to the next one.
+    fn leave(&self) {
+        self.core.leave(&self.queue);
     }
 }
 

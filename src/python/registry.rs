@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::loop_waker::PyWaiter;
 use super::queue::{Core as Queue, PyCompletionQueue};
 use super::route::{key_text, with_route};
 use super::{fork, wait};
@@ -157,6 +158,11 @@ impl PyRegistry {
             Some(signal) => wait::wait(py, &signal, deadline),
             None => Ok(true),
         }
+    }
+
+    /// Has a task's waiter woken at an end; false if it came. An unknown id has ended.
+    fn await_end(&self, id: &Bound<'_, PyString>, waiter: &PyWaiter) -> bool {
+        self.core.await_end(&key_text(id), &waiter.signal)
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -215,7 +215,8 @@ pub(super) fn full_address(item: &Bound<'_, PyAny>) -> Option<String> {
     let mut is_anybodys = false;
     // A copy: to read a str may run Python code, which may change the dict.
     for (name, value) in event.copy().ok()?.iter() {
-        let (Ok(name), Ok(value)) = (name.cast_exact::<PyString>(), value.cast::<PyString>()) else {
+        let (Ok(name), Ok(value)) = (name.cast_exact::<PyString>(), value.cast::<PyString>())
+        else {
             continue;
         };
         let is = |field: &&CStr| name.to_str().is_ok_and(|name| field.to_str() == Ok(name));
