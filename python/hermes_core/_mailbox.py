@@ -206,6 +206,7 @@ class Mailbox:
 def _key(session_key: str) -> str:
     if not session_key:
         raise ValueError(
-            "a session key is empty, and an empty key is nobody's; say unaddressed=(kind, …) instead"
+            "a session key is empty, and an empty key is nobody's; "
+            "say unaddressed={kind, ...} for what is nobody's"
         )
     return session_key
