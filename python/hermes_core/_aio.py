@@ -50,19 +50,20 @@ class Reader:
     finalized, and tells whoever still waits and whatever still runs there.
 
     Attributes:
+        context: an empty context for callbacks: the loop keeps it, and no task's may stay with it.
         loop: a weak reference to the loop.
         runs: the delegations that run on the loop, with their tasks once they have one.
     """
 
-    __slots__ = ("__weakref__", "loop", "runs", "waiting", "waker")
+    __slots__ = ("__weakref__", "context", "loop", "runs", "waiting", "waker")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = weakref.ref(loop)
         self.runs: dict[Run, asyncio.Task[Any] | None] = {}
         self.waiting: dict[int, Waiter] = {}
         self.waker = _core.LoopWaker()
-        # In a context of its own: the loop keeps it, and whatever the caller's holds must go.
-        contextvars.Context().run(loop.add_reader, self.waker.fileno(), self.wake)
+        self.context = contextvars.Context()
+        self.context.run(loop.add_reader, self.waker.fileno(), self.wake)
 
     def wake(self) -> None:
         """Have the tasks that were woken go on."""

@@ -62,7 +62,7 @@ class Run:
         reader.runs[self] = None
 
     def begin(self) -> None:
-        """Call the runner; in the event loop and in the job's context, as all that follows."""
+        """Call the runner; in the event loop and in the job's context."""
         job = self._job
         if not self._registry._core.begin(job.record["delegation_id"], job):
             self._leave()
@@ -78,7 +78,7 @@ class Run:
         self.go_on(awaitable)
 
     def go_on(self, awaitable: Any) -> None:
-        """Make what the runner returned a task."""
+        """Make what the runner returned a task, which copies the job's context."""
         reader = self._reader()
         assert reader is not None
         coroutine = awaitable if asyncio.iscoroutine(awaitable) else _result(awaitable)
@@ -91,7 +91,8 @@ class Run:
             return
         reader.runs[self] = task
         task.set_name(self._job.record["delegation_id"])
-        task.add_done_callback(self, context=self._job.context)
+        task.add_done_callback(self, context=reader.context)
+        self._job.context = self._job.runner = None
 
     def __call__(self, task: Task) -> None:
         """The task is done: tell it."""
