@@ -21,6 +21,10 @@ TIMES = 200
 #: What each class has from the object it is.
 IGNORED = set(vars(object)) - {"__init__", "__new__"} | {"__weakref__", "__dict__"}
 
+#: The objects that are a case's own. None and the like, and the types, are used by all: other
+#: threads move their counts a little.
+OWN = set(vars(Tracked()))
+
 #: Seconds in which a worker thread lets go of the job that it has just ended.
 SETTLED = 30.0
 
@@ -67,12 +71,10 @@ def counted(tracked: Tracked) -> dict[str, int]:
 def differences(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     """What became more or less, by how much."""
     differ = {name: count - before.get(name, 0) for name, count in after.items()}
-    # None and the like, and the types, are used by all: other threads move their counts a little.
-    own = set(vars(Tracked()))
     return {
         name: difference
         for name, difference in differ.items()
-        if abs(difference) >= (1 if name in own or "[" in name else TIMES // 2)
+        if abs(difference) >= (1 if name in OWN or "[" in name else TIMES // 2)
     }
 
 
