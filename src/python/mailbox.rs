@@ -53,7 +53,7 @@ impl PyMailbox {
             has_say,
         };
         let queue_core = &queue.get().core;
-        let core = Mailbox::open(queue_core, selection, wait::seconds(lease)?);
+        let core = Mailbox::open(queue_core, selection, wait::seconds("lease", lease)?);
         Ok(Self { core: Arc::new(core), queue: queue.unbind() })
     }
 
@@ -96,7 +96,7 @@ impl PyMailbox {
         delay: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let how = if is_attempt { Return::Nack } else { Return::Defer };
-        let delay = wait::seconds(Some(delay))?.unwrap_or(Duration::MAX);
+        let delay = wait::seconds("delay", Some(delay))?.unwrap_or(Duration::MAX);
         Ok(self.core.queue().give_back(LeaseId::from_parts(lease), how, delay))
     }
 
