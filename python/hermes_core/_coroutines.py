@@ -133,9 +133,13 @@ class Run:
             self(task)
             return
         else:
-            # asyncio need not tell it a second time.
+            # asyncio and the interpreter need not tell it a second time.
             with suppress(AttributeError):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine = task.get_coro()
+            if not getattr(coroutine, "cr_suspended", True):
+                # It was never awaited.
+                coroutine.close()
         event, _ = _outcome.failed(job, RuntimeError("its event loop was closed before it ended"))
         self._end(event, None)
 

@@ -418,8 +418,6 @@ def test_the_end_of_asyncio_run_interrupts(
     assert registry.active_count() == 0
 
 
-# asyncio says so of a task that never took its first step.
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @each_loop
 @pytest.mark.parametrize("steps", range(5))
 def test_a_loop_closed_under_it_is_told_once(
