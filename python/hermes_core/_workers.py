@@ -140,13 +140,13 @@ def _close() -> None:
     _closed = True
 
 
-def _work(coming: _Coming[J]) -> None:
-    pool, number = coming.pool, coming.number
+def _work(coming: _Coming) -> None:
+    pool, number = coming
     handoff, run, idle_seconds = pool._handoff, pool._run, pool._idle_seconds
     successor = next(pool._numbers)
     # What another thread throws into this one (PyThreadState_SetAsyncExc) may come anywhere, also
     # between two turns of a loop; a job in hand is then run again, and knows that it was begun.
-    hand: list[J] = []
+    hand: list[Any] = []
     while True:
         try:
             needs_worker: bool | None = handoff.is_awaited(successor)
