@@ -10,13 +10,10 @@ from typing import Any
 
 import pytest
 from adapter_support import Host, until
-from tui_support import Tui, at_rest, load_server, switches
+from tui_support import TWO_POLLS, Tui, at_rest, load_server, switches
 
 #: How many children the random turns start; more show more.
 DELEGATIONS = int(os.environ.get("HERMES_CORE_TUI_DELEGATIONS", "500"))
-
-#: Twice the time after which the gateway's own loop looks at its queue again.
-TWO_POLLS = 1.0
 
 
 @pytest.fixture

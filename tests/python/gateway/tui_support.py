@@ -22,6 +22,9 @@ from adapter_support import WAIT, Child, Host, dispatch, until
 BUSY = 4009
 CAP = 10_000
 
+#: Twice the time after which the gateway's own loop looks at its queue again.
+TWO_POLLS = 1.0
+
 #: What a user asks: start so many children in this turn; stay in it until the test ends it.
 ASK = re.compile(r"ask (?P<number>\d+): start (?P<children>\d+)(?P<hold>, stay)?")
 RESULT = re.compile(r"^result (\d+)$", re.MULTILINE)
@@ -123,7 +126,9 @@ class Tui:
         patch = monkeypatch.setattr
         patch(server, "_make_agent", lambda _sid, key, **_: Agent(self, key))
         patch(server, "_SlashWorker", lambda *_: SimpleNamespace(close=lambda: None))
-        patch(server, "_git_branch_for_cwd", lambda _: "")
+        # What takes long, and says nothing of deliveries.
+        patch(server, "_session_info", lambda *_: {})
+        patch(server, "_sync_agent_model_with_config", lambda *_: None)
         patch(server, "_stdio_transport", self)  # what is said of a closed session
         patch("agent.title_generator.maybe_auto_title", lambda *_: None)
 
