@@ -15,9 +15,9 @@ from hermes_core.gateway import (
     _fingerprint,
     _hooks,
     _known,
-    _poller,
     _queue_swap,
     _replacements,
+    _tui,
 )
 from hermes_core.gateway._records import RecordShare
 from hermes_core.gateway._report import IncompatibleGateway, InstallReport, Status
@@ -29,7 +29,7 @@ logger = logging.getLogger("hermes_core.gateway")
 
 FRONT_ENDS: dict[str, tuple[str, Callable[[Any], Callable[..., Any]]]] = {
     _known.MESSAGING: ("_drain_gateway_watch_events", _replacements.watch_drain_for),
-    _known.TUI: ("_notification_poller_loop", _poller.poller_for),
+    _known.TUI: ("_notification_poller_loop", _tui.poller_for),
 }
 """Front-end modules, with the one function in each that the core stands in for, and by what."""
 
@@ -158,6 +158,7 @@ class Installation:
                 put_back.append(swap.label)
             else:
                 left_alone.append(f"{swap.label}: something else has replaced it since")
+        _tui.leave()
         moved = self._queue.uninstall()
         self._records.uninstall()
         return InstallReport(self._version, [*put_back, QUEUE][::-1], [], left_alone, moved)
@@ -189,6 +190,11 @@ class Installation:
             ", ".join(report.replaced),
             report.version,
         )
+
+    def _turn_ended(self) -> None:
+        """A turn of the TUI has ended."""
+        self.announce()
+        _tui.turn_ended()
 
     def attend_front_ends(self) -> None:
         """Serve the front ends that are imported; wait for those that are being imported."""
@@ -249,7 +255,7 @@ class Installation:
                 processes.ProcessRegistry,
                 f"{_known.PROCESSES}.ProcessRegistry",
                 "drain_notifications",
-                _replacements.drain_for(processes, self.announce),
+                _replacements.drain_for(processes, self._turn_ended),
             ),
         ]
 

@@ -132,5 +132,47 @@ KNOWN: dict[str, tuple[Part, ...]] = {
             "rid, sid, session, text",
             "780d29535d663a7410b96081548be17bcc472cc6358b950ffdc236aeda907094",
         ),
+        Part(
+            TUI,
+            "_emit",
+            "event, sid, payload",
+            "d823e8a6e97f1b8780132e4f0f78aee0b3855748585d411ef8676cc1c938e59f",
+        ),
+        Part(
+            TUI,
+            "_init_session",
+            "sid, key, agent, history, cols, cwd, session_db",
+            "2d0f74ed19e925f61a650763973ab5434143570f4ce32f5d7d1935696043da45",
+        ),
+        Part(
+            TUI,
+            "_start_agent_build",
+            "sid, session",
+            "b2f18052371dbcaabd80b806ee3c7dea0fa76130fad7760a3b949d765cbb3b61",
+        ),
+        Part(
+            TUI,
+            "_finalize_session",
+            "session, end_reason",
+            "0208c48dd7b37ee7edd85c5bb9c3ee69fe03acd462f64707a90e14ab2b1dc02f",
+        ),
+        Part(
+            TUI,
+            "_close_session_by_id",
+            "sid, *, end_reason",
+            "84ab15ed364e271c0d66ad19ec603969452d08b67cbc71a7425833d5e23ccbe8",
+        ),
+        Part(
+            TUI,
+            "_reset_session_agent",
+            "sid, session",
+            "14899d76ba20474a3f95725d725381f2a1a102593883e41a7958e228448e692a",
+        ),
+        Part(
+            TUI,
+            "_sync_session_key_after_compress",
+            "sid, session, *, clear_pending_title, restart_slash_worker",
+            "27ce8adde363871a7ad1f17d7e934a84a484c071f8686e747efbb541c9a408e3",
+        ),
     ),
 }
