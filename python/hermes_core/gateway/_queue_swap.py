@@ -18,11 +18,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import queue
+import sys
 from collections import deque
 from typing import Any
 
 from hermes_core import CompletionQueue
-from hermes_core.gateway import _poller
+from hermes_core.gateway import _poller, _takeover
 from hermes_core.gateway._counters import count
 
 
@@ -46,6 +47,11 @@ class GatewayQueue(CompletionQueue[Any]):
     def get_nowait(self, **wanted: Any) -> Any:
         """Take an event without waiting; a poller of the TUI gets its own session's."""
         return self.get(False, **wanted)
+
+    def empty(self) -> bool:
+        """Say whether nothing waits; a watcher from before the install ends here."""
+        _takeover.at_look(sys._getframe(1))
+        return CompletionQueue.empty(self)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put an event; after an uninstall it goes on to the gateway's own queue."""
