@@ -42,7 +42,7 @@ class InputQueue(Queue[Any]):
 
     Args:
         plain: the gateway's queue, for which this one stands in until `retire`.
-        cli: the gateway's CLI; read is when it last looked at the config file.
+        cli: the gateway's CLI; read are its interrupts, and when it looked at the config file.
         events: where completions arrive.
         text_of: makes an event into the text of a turn; `None` if it gets none.
     """
@@ -77,6 +77,7 @@ class InputQueue(Queue[Any]):
         A wait may last longer than `timeout`: until the loop has a reason to look at something.
         """
         _this_thread.inputs = self
+        self._take_late_inputs()
         end = self._end_of_wait(timeout) if block else time.monotonic()
         while True:
             with self.mutex:
@@ -172,6 +173,15 @@ class InputQueue(Queue[Any]):
                 with self.mutex:
                     self._waiting = None
         return True
+
+    def _take_late_inputs(self) -> None:
+        """Take what was meant for a turn that ended just then, and would hit the next one."""
+        late: Queue[Any] | None = getattr(self._cli, "_interrupt_queue", None)
+        while late is not None:
+            try:
+                self.put(late.get_nowait())
+            except Empty:
+                return
 
     def _keep(self, delivery: Delivery) -> None:
         self._notices.append(delivery)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from adapter_support import WAIT, Child, Host, dispatch, until
 
 from hermes_core import gateway
-from hermes_core.gateway import _cli
+from hermes_core.gateway import _cli, _replacements
 from hermes_core.gateway._cli_input import InputQueue
 
 LOOK = 0.1
@@ -29,6 +30,7 @@ class CLI:
 
     def __init__(self, host: Host) -> None:
         self._pending_input: Any = queue.Queue()
+        self._interrupt_queue: queue.Queue[Any] = queue.Queue()
         self._last_config_check = float("-inf")
         self._host = host
         self._loop = threading.Thread(target=self._process_loop, daemon=True)
@@ -87,13 +89,31 @@ def cli(installed: Host) -> Iterator[CLI]:
     cli.stop()
 
 
-def served(host: Host) -> CLI:
-    def text_of(event: Any) -> str | None:
-        text: str | None = host.processes.format_process_notification(event)
-        return text
+@pytest.fixture(autouse=True)
+def retired() -> Iterator[None]:
+    """A thread that once took from a queue of ours takes from none in the next test."""
+    made_by_now = len(_made)
+    yield
+    for inputs in _made[made_by_now:]:
+        inputs.retire()
 
+
+_made: list[InputQueue] = []
+
+
+def made(host: Host, plain: Any, cli: Any) -> InputQueue:
+    """An input queue, as the adapter makes it."""
+
+    def text_of(event: Any) -> str | None:
+        return _replacements.notification(host.processes.process_registry, host.processes, event)
+
+    _made.append(InputQueue(plain, cli, host.queue, text_of))
+    return _made[-1]
+
+
+def served(host: Host) -> CLI:
     cli = CLI(host)
-    cli._pending_input = InputQueue(cli._pending_input, cli, host.queue, text_of)
+    cli._pending_input = made(host, cli._pending_input, cli)
     return cli
 
 
@@ -109,9 +129,7 @@ def ids(turns: list[Any]) -> list[str]:
     ]
 
 
-def test_every_result_becomes_a_turn_and_every_input_is_answered(
-    installed: Host, cli: CLI
-) -> None:
+def test_every_result_becomes_a_turn_and_every_input_is_answered(installed: Host, cli: CLI) -> None:
     """F1, F4, F35: 300 delegations, and an input after each tenth."""
     inputs = [f"input {number}" for number in range(30)]
     for number in range(300):
@@ -159,6 +177,19 @@ def test_what_lines_up_goes_behind_a_later_input(installed: Host, cli: CLI) -> N
         "deleg_1",
         "deleg_2",
     ]
+
+
+def test_an_interrupt_that_came_too_late_is_an_input(installed: Host, cli: CLI) -> None:
+    """F35: typed while a turn ends, it waited in the gateway until the next turn, to end that."""
+    cli.go_on.clear()
+    cli._pending_input.put("first")
+    assert cli.busy.wait(WAIT)
+    cli._interrupt_queue.put("late")
+    installed.queue.put(event(1))
+    cli.go_on.set()
+    until(lambda: len(cli.turns) == 3, "three turns")
+    assert ids(cli.turns) == ["first", "late", "deleg_1"]
+    assert cli._interrupt_queue.empty()
 
 
 def test_events_leave_the_queue_one_by_one(installed: Host) -> None:
@@ -209,15 +240,6 @@ def test_a_completion_that_was_read_meanwhile_makes_no_turn(host: Host) -> None:
     finally:
         registry._completion_consumed.discard("proc_1")
         assert swap.undo()
-
-
-def made(host: Host, plain: Any, cli: Any) -> InputQueue:
-    from hermes_core.gateway import _replacements
-
-    def text_of(event: Any) -> str | None:
-        return _replacements.notification(host.processes.process_registry, host.processes, event)
-
-    return InputQueue(plain, cli, host.queue, text_of)
 
 
 def test_the_exchange_and_back_loses_nothing(installed: Host) -> None:
@@ -327,8 +349,6 @@ def test_the_gateway_looks_at_its_config_file_as_often_as_before(installed: Host
     cli._last_config_check = 0.0  # long ago: at once, as without the core
     with pytest.raises(queue.Empty):
         cli._pending_input.get(timeout=0.01)
-    import time
-
     now = time.monotonic()
     cli._last_config_check = now - 4.9
     with pytest.raises(queue.Empty):
