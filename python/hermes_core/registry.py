@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 from . import _core, _interrupt, _log, _outcome
 from ._queue import CompletionQueue
@@ -273,6 +273,24 @@ class DelegationHandle:
         """
         if not self._registry._core.wait(self.id, timeout):
             raise TimeoutError(f"delegation {self.id} still runs after {timeout} s")
+        return self._result()
+
+    def __await__(self) -> Generator[Any, None, dict[str, Any]]:
+        """``await handle``: as ``result()``, in a task of any event loop.
+
+        A cancelled await does not cancel the delegation.
+        """
+        return self._ended().__await__()
+
+    async def _ended(self) -> dict[str, Any]:
+        from . import _aio
+
+        waiter = _aio.waiter()
+        while self._registry._core.await_end(self.id, waiter):
+            await _aio.wait(waiter)
+        return self._result()
+
+    def _result(self) -> dict[str, Any]:
         if self._job.result is None:
             raise LookupError(f"delegation {self.id} was forgotten before it ended")
         return self._job.result
