@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hermes_core import ShutDown
 from hermes_core.gateway._counters import count
+from hermes_core.gateway._queue_swap import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,6 +188,7 @@ class InputQueue(Queue[Any]):
         self._notices.append(delivery)
         if self.is_retired:
             self._give_back()
+            sweep()
 
     def _next_notice(self) -> str | None:
         """Take the text of the first completion that has one."""
