@@ -1,5 +1,7 @@
 //! Events: their kinds, their owner, and where the queue files them.
 
+use std::num::NonZeroU32;
+
 /// The kinds of event that the core itself knows, of those that hermes-agent puts on its completion
 /// queue (0.17.0: `tools/process_registry.py`, `tools/async_delegation.py`).
 pub mod kind {
@@ -18,6 +20,8 @@ pub struct Owner {
     pub origin_ui_session_id: String,
     /// The asking agent's durable session id.
     pub parent_session_id: String,
+    /// The owner's epoch when it asked; absent where its age does not matter.
+    pub epoch: Option<NonZeroU32>,
 }
 
 /// Which owners an operation means. An empty field selects nobody by itself.
@@ -63,4 +67,8 @@ pub struct Route<'a> {
     pub kind: Option<&'a str>,
     /// The delegation that the event ends, for the registry to see it leave.
     pub delegation_id: Option<&'a str>,
+    /// The whole address as one text, for those who own by more than a key; absent where nobody does.
+    pub full: Option<&'a str>,
+    /// The owner's epoch when what the event ends began; absent where its age does not matter.
+    pub epoch: Option<NonZeroU32>,
 }

@@ -15,6 +15,7 @@ pub mod queue;
 pub mod registry;
 pub mod routing;
 pub mod sync;
+pub mod timer;
 pub mod value;
 pub mod wake;
 pub mod woken;

@@ -10,23 +10,37 @@
 
 mod fifo;
 mod lane;
+mod lease;
+mod mailbox;
 mod names;
+mod ownership;
+mod putter;
 mod routes;
+mod taker;
 mod waiters;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use self::fifo::{Filter, RoutedFifo, Taken};
+use self::fifo::{RoutedFifo, Taken};
 use self::lane::End;
-use self::routes::Address;
-use self::waiters::{Ticket, Waiters};
+use self::lease::Leases;
+use self::mailbox::{Epochs, MailboxId, MailboxState, is_stale};
+use self::ownership::Judges;
+use self::routes::{Arrival, Place};
+use self::waiters::{Places, Ticket, Waiters};
 use crate::error::Error;
 use crate::event::Route;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Guarded, Lock, Locked};
 use crate::wake::Signal;
+
+pub use self::lease::{LeaseId, Leased, Return};
+pub use self::mailbox::{Collector, Mailbox, Selection};
+pub use self::ownership::Question;
+pub use self::putter::{Putter, Room};
+pub use self::taker::Taker;
 
 /// Is told when the event of a delegation leaves the queue, and when it comes back.
 ///
@@ -55,12 +69,18 @@ pub struct Wanted<'a> {
 /// What the queue's lock guards.
 pub struct State<T> {
     events: RoutedFifo<T>,
+    leases: Leases,
+    // By place in the order: what is delivered to nobody any more.
+    parked: BTreeSet<(i64, u32)>,
+    epochs: Epochs,
+    mailboxes: HashMap<MailboxId, MailboxState, foldhash::fast::RandomState>,
+    judges: Judges,
     maxsize: isize,
     unfinished: usize,
     shutdown: bool,
     takers: Waiters,
     // Which event woke a taker that has not looked yet.
-    woken: HashMap<Ticket, Address, foldhash::fast::RandomState>,
+    woken: HashMap<Ticket, Arrival, foldhash::fast::RandomState>,
     putters: VecDeque<(Ticket, Arc<Signal>)>,
     joiners: Vec<Arc<Signal>>,
     observers: Observers,
@@ -71,6 +91,8 @@ pub struct State<T> {
 pub struct CompletionQueue<T> {
     state: Guarded<State<T>>,
     tickets: AtomicU64,
+    // How many mailboxes have a say of their own; changed under the lock.
+    judges: AtomicUsize,
 }
 
 impl<T: 'static> Locked for CompletionQueue<T> {
@@ -86,6 +108,11 @@ impl<T> CompletionQueue<T> {
     pub fn new(maxsize: isize) -> Self {
         let state = State {
             events: RoutedFifo::default(),
+            leases: Leases::default(),
+            parked: BTreeSet::new(),
+            epochs: Epochs::default(),
+            mailboxes: HashMap::default(),
+            judges: Judges::default(),
             maxsize,
             unfinished: 0,
             shutdown: false,
@@ -95,7 +122,11 @@ impl<T> CompletionQueue<T> {
             joiners: Vec::new(),
             observers: None,
         };
-        Self { state: Guarded(Lock::new(state)), tickets: AtomicU64::new(0) }
+        Self {
+            state: Guarded(Lock::new(state)),
+            tickets: AtomicU64::new(0),
+            judges: AtomicUsize::new(0),
+        }
     }
 
     /// How many events wait.
@@ -190,12 +221,11 @@ impl<T> CompletionQueue<T> {
 
     /// Starts a blocking take by the calling thread.
     pub fn taker<'a>(&'a self, wanted: Wanted<'_>) -> Taker<'a, T> {
-        let filter = match wanted {
-            Wanted { session_key: None, types: None } => Filter::default(),
-            _ => Filter::acquire(&mut self.state.0.lock().events.routes, wanted),
+        let places = match wanted {
+            Wanted { session_key: None, types: None } => Places::ALL,
+            _ => Places::acquire(&mut self.state.0.lock().events.routes, wanted),
         };
-        let signal = Arc::new(Signal::for_this_thread());
-        Taker { queue: self, ticket: self.ticket(), filter, signal, is_known: false }
+        Taker::new(self, places)
     }
 
     /// A new place in the order of those who wait.
@@ -220,8 +250,7 @@ impl<T> CompletionQueue<T> {
 
     /// Starts a blocking put by the calling thread.
     pub fn putter(&self) -> Putter<'_, T> {
-        let signal = Arc::new(Signal::for_this_thread());
-        Putter { queue: self, ticket: self.ticket(), signal }
+        Putter::new(self)
     }
 
     /// How many events were put and not yet counted as dealt with.
@@ -234,12 +263,10 @@ impl<T> CompletionQueue<T> {
     /// # Errors
     /// [`Error::TooManyDone`] if every event put was counted already.
     pub fn task_done(&self) -> Result<(), Error> {
-        let mut state = self.state.0.lock();
-        state.unfinished = state.unfinished.checked_sub(1).ok_or(Error::TooManyDone)?;
-        if state.unfinished == 0 {
-            state.wake_joiners();
+        match self.state.0.lock().done() {
+            true => Ok(()),
+            false => Err(Error::TooManyDone),
         }
-        Ok(())
     }
 
     /// Asks to be woken when all events put are dealt with; `None` if they are.
@@ -264,6 +291,8 @@ impl<T> CompletionQueue<T> {
         let mut observers = None;
         if immediate {
             dropped = state.events.drain();
+            let parked = std::mem::take(&mut state.parked);
+            dropped.extend(parked.into_iter().map(|(_, index)| state.events.free(index)));
             observers = state.observers.clone();
             state.unfinished = state.unfinished.saturating_sub(dropped.len());
             state.wake_joiners();
@@ -278,14 +307,35 @@ impl<T> CompletionQueue<T> {
         dropped.into_iter().map(|taken| taken.item).collect()
     }
 
-    /// Removes every waiting event, whatever its kind or owner.
+    /// Removes every event, whatever its kind or owner, also those that are out on lease or parked.
     pub fn drain(&self) -> Vec<T> {
         let mut state = self.state.0.lock();
         state.wake_putters();
-        state.events.drain().into_iter().map(|taken| taken.item).collect()
+        state.drain_all()
     }
 
-    /// Shows every waiting event to `visit`, unless the lock is held; returns whether it did.
+    /// What `share` makes of each waiting event of an owner, or of all, in order.
+    ///
+    /// It runs under the lock: it may copy a reference, and must not call back or drop anything.
+    pub fn pending<R>(&self, session_key: Option<&str>, mut share: impl FnMut(&T) -> R) -> Vec<R> {
+        let state = self.state.0.lock();
+        let owner = session_key.map(|key| state.events.routes.owners.find(key));
+        match owner {
+            Some(None) => Vec::new(),
+            owner => {
+                let lane = state.events.lane(Place::Filed((owner.flatten(), None)));
+                lane.map(|index| share(state.events.item(index))).collect()
+            }
+        }
+    }
+
+    /// The same of each parked event.
+    pub fn parked<R>(&self, mut share: impl FnMut(&T) -> R) -> Vec<R> {
+        let state = self.state.0.lock();
+        state.parked.iter().map(|&(_, index)| share(state.events.item(index))).collect()
+    }
+
+    /// Shows every event to `visit`, unless the lock is held; returns whether it did.
     ///
     /// For the garbage collector: `visit` must neither call back nor block.
     pub fn try_visit<E>(&self, mut visit: impl FnMut(&T) -> Result<(), E>) -> Result<(), E> {
@@ -302,9 +352,17 @@ impl<T> State<T> {
     }
 
     fn add(&mut self, item: T, route: Route<'_>, end: End) -> Observers {
-        let added = self.events.push(item, route, end, self.observers.is_some());
-        if !self.takers.is_empty() {
-            self.wake_taker(self.events.routes.address(added));
+        let index = self.events.store(item, route, end, self.observers.is_some());
+        if !self.epochs.is_empty() && is_stale(&self.epochs, &self.events, index) {
+            self.park(index);
+        } else {
+            self.events.link(index, end);
+            if !self.takers.is_empty() {
+                self.wake_taker(self.events.arrival(index));
+            }
+            if route.full.is_some() {
+                self.ask_judges(index);
+            }
         }
         self.observers_of(route.delegation_id)
     }
@@ -313,21 +371,34 @@ impl<T> State<T> {
         delegation_id.and_then(|_| self.observers.clone())
     }
 
-    fn wake_taker(&mut self, address: Address) {
-        if let Some(ticket) = self.takers.wake_one(address) {
-            address.0.inspect(|&owner| self.events.routes.owners.again(owner));
-            address.1.inspect(|&kind| self.events.routes.kinds.again(kind));
-            self.woken.insert(ticket, address);
+    fn wake_taker(&mut self, arrival: Arrival) {
+        if let Some(ticket) = self.takers.wake_one(arrival) {
+            self.events.routes.keep_arrival(arrival);
+            self.woken.insert(ticket, arrival);
         }
     }
 
     fn take(&mut self, index: u32) -> (Taken<T>, Observers) {
         let taken = self.events.remove(index);
+        self.wake_putter();
+        let observers = self.observers_of(taken.delegation_id.as_deref());
+        (taken, observers)
+    }
+
+    /// Counts one event as dealt with; false if all were.
+    fn done(&mut self) -> bool {
+        let Some(left) = self.unfinished.checked_sub(1) else { return false };
+        self.unfinished = left;
+        if left == 0 {
+            self.wake_joiners();
+        }
+        true
+    }
+
+    fn wake_putter(&mut self) {
         if let Some((_, signal)) = self.putters.pop_front() {
             signal.set();
         }
-        let observers = self.observers_of(taken.delegation_id.as_deref());
-        (taken, observers)
     }
 
     fn wake_putters(&mut self) {
@@ -349,12 +420,20 @@ impl<T> State<T> {
         // The names stay: a call of the forking thread itself, interrupted by the signal handler that
         // forks, goes on with the numbers it has. It looks again.
         self.takers.wake_all();
-        for (_, address) in std::mem::take(&mut self.woken) {
-            self.release(address);
+        for (_, arrival) in std::mem::take(&mut self.woken) {
+            self.events.routes.release_arrival(arrival);
         }
         self.wake_putters();
         self.wake_joiners();
-        self.events.drain().into_iter().map(|taken| taken.item).collect()
+        self.drain_all()
+    }
+
+    fn drain_all(&mut self) -> Vec<T> {
+        let mut items: Vec<_> = self.events.drain().into_iter().map(|taken| taken.item).collect();
+        let parked = std::mem::take(&mut self.parked);
+        let kept = parked.into_iter().map(|(_, index)| index).chain(self.leases.drain());
+        items.extend(kept.map(|index| self.events.free(index).item));
+        items
     }
 }
 
@@ -377,115 +456,4 @@ fn delivered<T>(taken: Taken<T>, observers: Observers) -> T {
         notify(Some(&observers), |observer| observer.taken(id));
     }
     taken.item
-}
-
-/// A blocking take under way: look, wait, look again.
-pub struct Taker<'a, T> {
-    queue: &'a CompletionQueue<T>,
-    ticket: Ticket,
-    filter: Filter,
-    signal: Arc<Signal>,
-    // Whether the queue may hold its registration, or a wake that it got.
-    is_known: bool,
-}
-
-impl<T> Taker<'_, T> {
-    /// Takes the first event wanted, or registers to be woken for one.
-    ///
-    /// # Errors
-    /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the queue is shut down.
-    pub fn poll(&mut self) -> Result<T, Error> {
-        let mut state = self.queue.state.0.lock();
-        if let Some(index) = state.events.first(&self.filter) {
-            let (taken, observers) = state.take(index);
-            self.is_known = false;
-            // Not the event it was woken for, which may still wait, with nobody else told of it.
-            state.settle(self.ticket, |woken_for| woken_for != taken.address);
-            drop(state);
-            return Ok(delivered(taken, observers));
-        }
-        if state.shutdown {
-            return Err(Error::ShutDown);
-        }
-        state.settle(self.ticket, |_| false);
-        state.takers.enter(self.ticket, self.signal.clone(), self.filter.clone());
-        self.is_known = true;
-        Err(Error::Empty)
-    }
-
-    /// What wakes this take.
-    pub fn signal(&self) -> &Signal {
-        &self.signal
-    }
-}
-
-impl<T> State<T> {
-    /// Forgets a taker's registration and the wake it got, which goes to the next one if
-    /// `hands_on` says so of the event's address.
-    fn settle(&mut self, ticket: Ticket, hands_on: impl FnOnce(Address) -> bool) {
-        self.takers.leave(ticket);
-        let Some(address) = self.woken.remove(&ticket) else { return };
-        if hands_on(address) {
-            self.wake_taker(address);
-        }
-        // Last: the names may go with this use.
-        self.release(address);
-    }
-
-    /// Gives the uses that a wake has of its event's names back.
-    fn release(&mut self, (owner, kind): Address) {
-        owner.inspect(|&owner| self.events.routes.owners.release(owner));
-        kind.inspect(|&kind| self.events.routes.kinds.release(kind));
-    }
-}
-
-impl<T> Drop for Taker<'_, T> {
-    fn drop(&mut self) {
-        if !self.is_known && self.filter.is_for_all() {
-            return;
-        }
-        let mut state = self.queue.state.0.lock();
-        state.settle(self.ticket, |_| true);
-        self.filter.release(&mut state.events.routes);
-    }
-}
-
-/// A blocking put under way: try, wait for room, try again.
-pub struct Putter<'a, T> {
-    queue: &'a CompletionQueue<T>,
-    ticket: Ticket,
-    signal: Arc<Signal>,
-}
-
-impl<T> Putter<'_, T> {
-    /// Registers to be woken when room appears; false if there is some already.
-    pub fn enter(&mut self) -> bool {
-        let mut state = self.queue.state.0.lock();
-        if state.shutdown || !state.is_full() {
-            return false;
-        }
-        state.putters.retain(|(ticket, _)| *ticket != self.ticket);
-        state.putters.push_back((self.ticket, self.signal.clone()));
-        true
-    }
-
-    /// What wakes this put.
-    pub fn signal(&self) -> &Signal {
-        &self.signal
-    }
-}
-
-impl<T> Drop for Putter<'_, T> {
-    fn drop(&mut self) {
-        let mut state = self.queue.state.0.lock();
-        let before = state.putters.len();
-        state.putters.retain(|(ticket, _)| *ticket != self.ticket);
-        // Woken, and perhaps not needing the room: let the next one look.
-        if state.putters.len() == before
-            && !state.is_full()
-            && let Some((_, signal)) = state.putters.pop_front()
-        {
-            signal.set();
-        }
-    }
 }

@@ -17,6 +17,8 @@ import threading as _threading
 
 from . import _core
 from ._core import ShutDown, __version__
+from ._delivery import Batch, Delivery
+from ._mailbox import Mailbox
 from ._notification import (
     format_process_notification,
     notification_dedup_key,
@@ -27,9 +29,12 @@ from .registry import AtCapacity, DelegationHandle, DelegationRegistry
 
 __all__ = [
     "AtCapacity",
+    "Batch",
     "CompletionQueue",
     "DelegationHandle",
     "DelegationRegistry",
+    "Delivery",
+    "Mailbox",
     "ShutDown",
     "__version__",
     "format_process_notification",

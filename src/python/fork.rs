@@ -21,6 +21,7 @@ use crate::handoff::{Handoff, Jobs};
 use crate::queue::State;
 use crate::registry::Table;
 use crate::sync::HeldLock;
+use crate::timer;
 
 type Object = Py<PyAny>;
 
@@ -96,6 +97,7 @@ struct Parts {
 struct AllHeld {
     _held: Vec<Held>,
     _lines: log::Lines,
+    _calls: timer::Calls,
     _all: MutexGuard<'static, Parts>,
 }
 
@@ -151,7 +153,7 @@ pub(super) fn install() -> std::io::Result<()> {
 extern "C" fn take_locks() {
     let all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
     let held = all.parts.iter().filter_map(Part::hold).collect();
-    HELD.set(Some(AllHeld { _held: held, _lines: log::hold(), _all: all }));
+    HELD.set(Some(AllHeld { _held: held, _lines: log::hold(), _calls: timer::hold(), _all: all }));
 }
 
 /// Gives every core lock back.
@@ -175,6 +177,7 @@ extern "C" fn begin_child() {
 pub(super) fn after_fork_in_child() -> Vec<Object> {
     wait::become_main_thread();
     log::reset(&mut log::hold());
+    timer::reset(&mut timer::hold());
     let all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
     let held = all.parts.iter().filter_map(Part::hold);
     held.flat_map(|mut held| held.reset()).collect()

@@ -13,7 +13,7 @@ use super::queue::{Core as Queue, PyCompletionQueue};
 use super::route::{key_text, with_route};
 use super::{fork, wait};
 use crate::error::Error;
-use crate::event::{Owner, Selector};
+use crate::event::{Owner, Route, Selector};
 use crate::queue::DeliveryObserver;
 use crate::registry::{DelegationRegistry, Record, State};
 
@@ -58,7 +58,8 @@ impl PyRegistry {
         payload: Py<PyAny>,
     ) -> PyResult<Dispatched> {
         let [session_key, origin_ui_session_id, parent_session_id] = owner.map(text);
-        let owner = Owner { session_key, origin_ui_session_id, parent_session_id };
+        let epoch = Some(self.queue.epoch(&session_key));
+        let owner = Owner { session_key, origin_ui_session_id, parent_session_id, epoch };
         let limit = usize::try_from(limit).unwrap_or(0);
         match self.core.dispatch(
             id.as_ref().map(key_text).as_deref(),
@@ -99,7 +100,9 @@ impl PyRegistry {
         let state = State::from_status(&status.to_string_lossy());
         // First: this may run Python code, and under the route's borrowed texts none may run.
         let id = key_text(id);
-        let ended = with_route(&event, |route| {
+        let epoch = self.core.with(&id, |record| record.owner.epoch).flatten();
+        let ended = with_route(&event, self.queue.has_judges(), |route| {
+            let route = Route { epoch, ..route };
             let item = event.clone().into_any().unbind();
             let is_it = |record: &Record<Py<PyAny>>| record.payload.is(payload);
             let publish = || self.queue.publish(item, route);

@@ -80,6 +80,11 @@ impl FromPyObject<'_, '_> for Flag {
 /// Raises ValueError on a negative number, as CPython's `queue.Queue` does, and on NaN, with which
 /// that waits for ever.
 pub(super) fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Instant>> {
+    Ok(seconds(timeout)?.and_then(|duration| Instant::now().checked_add(duration)))
+}
+
+/// A number of seconds; `None` for `None` and for more than the clock can count.
+pub(super) fn seconds(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(timeout) = timeout.filter(|timeout| !timeout.is_none()) else { return Ok(None) };
     let seconds = if let Ok(seconds) = timeout.cast::<PyFloat>() {
         seconds.value()
@@ -97,6 +102,5 @@ pub(super) fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<In
     if seconds < 0.0 || seconds.is_nan() {
         return Err(PyValueError::new_err("'timeout' must be a non-negative number"));
     }
-    let duration = Duration::try_from_secs_f64(seconds).ok();
-    Ok(duration.and_then(|duration| Instant::now().checked_add(duration)))
+    Ok(Duration::try_from_secs_f64(seconds).ok())
 }

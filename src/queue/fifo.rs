@@ -1,12 +1,15 @@
 //! A FIFO that is also a FIFO per owner, per kind, and per owner and kind.
 //!
-//! Each event stands in up to four doubly linked lanes at once, so taking the first event of any
-//! of them is O(1) and moves no other event.
+//! Each event stands in up to five doubly linked lanes at once, so taking the first event of any
+//! of them is O(1) and moves no other event. The fifth is that of its full address, where a mailbox
+//! judges by it.
+
+use std::num::NonZeroU32;
 
 use super::Wanted;
 use super::lane::{End, Lane, Link, Linked, Links, NIL};
 use super::names::NameId;
-use super::routes::{Address, RouteId, Routes};
+use super::routes::{Arrival, Place, RouteId, Routes};
 use crate::event::Route;
 
 #[derive(Debug)]
@@ -14,32 +17,35 @@ struct Slot<T> {
     // `None` in a free slot, whose first `next` link names the next free one.
     item: Option<T>,
     route: RouteId,
+    full: Option<NameId>,
     links: Links,
     seq: i64,
     delegation_id: Option<Box<str>>,
+    epoch: Option<NonZeroU32>,
+    attempts: u32,
+}
+
+impl<T> Slot<T> {
+    fn is_unfiled(&self) -> bool {
+        self.item.is_some() && self.full.is_none()
+    }
 }
 
 impl<T> Linked for Slot<T> {
     fn links(&mut self) -> &mut Links {
         &mut self.links
     }
+
+    fn seq(&self) -> i64 {
+        self.seq
+    }
 }
 
-/// An event that left, with the delegation it ends and the numbers of its owner and kind.
+/// An event that left, with the delegation it ends.
 #[derive(Debug)]
 pub(super) struct Taken<T> {
     pub(super) item: T,
     pub(super) delegation_id: Option<Box<str>>,
-    pub(super) address: Address,
-}
-
-/// Which events a take is for, by number.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Filter {
-    /// The owner's number; `None` takes anybody's.
-    pub(super) owner: Option<NameId>,
-    /// The kinds' numbers; `None` takes every kind.
-    pub(super) kinds: Option<Box<[NameId]>>,
 }
 
 /// The FIFO with its lanes.
@@ -50,6 +56,8 @@ pub(super) struct RoutedFifo<T> {
     free: u32,
     all: Lane,
     len: usize,
+    // Slots that hold an event, waiting or not.
+    used: usize,
     // Events put back come before all others: their numbers go down from zero.
     first_seq: i64,
     next_seq: i64,
@@ -63,6 +71,7 @@ impl<T> Default for RoutedFifo<T> {
             free: NIL,
             all: Lane::default(),
             len: 0,
+            used: 0,
             first_seq: 0,
             next_seq: 0,
         }
@@ -75,20 +84,34 @@ impl<T> RoutedFifo<T> {
         self.len
     }
 
-    /// Every waiting event, in no order.
+    /// Every event, also those that are out on lease or parked, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|slot| slot.item.as_ref())
     }
 
-    /// Adds an event; returns its route, in use until the event leaves. The delegation that it ends
-    /// is kept only if asked for.
-    pub(super) fn push(
+    /// The slots of a lane of waiting events, in order.
+    pub(super) fn lane(&self, place: Place) -> impl Iterator<Item = u32> + '_ {
+        let link = match place {
+            Place::Filed((None, None)) => Link::All,
+            Place::Filed((Some(_), None)) => Link::Owner,
+            Place::Filed((None, Some(_))) => Link::Kind,
+            Place::Filed((Some(_), Some(_))) => Link::Route,
+            Place::Full(_) => Link::Full,
+        };
+        let some = |index: u32| (index != NIL).then_some(index);
+        let next = move |&index: &u32| some(self.slots[index as usize].links.next[link as usize]);
+        std::iter::successors(some(self.head(place)), next)
+    }
+
+    /// Adds an event; returns its slot. It waits from [`Self::link`] on. The delegation that it
+    /// ends is kept only if asked for.
+    pub(super) fn store(
         &mut self,
         item: T,
         route: Route<'_>,
         end: End,
         keeps_delegation: bool,
-    ) -> RouteId {
+    ) -> u32 {
         let seq = match end {
             End::Front => {
                 self.first_seq -= 1;
@@ -99,10 +122,18 @@ impl<T> RoutedFifo<T> {
                 self.next_seq
             }
         };
-        let delegation_id = route.delegation_id.filter(|_| keeps_delegation).map(Into::into);
-        let route = self.routes.acquire(route.session_key, route.kind);
-        let slot = Slot { item: Some(item), route, links: Links::NONE, seq, delegation_id };
-        let index = match self.free {
+        let slot = Slot {
+            item: Some(item),
+            route: self.routes.acquire(route.session_key, route.kind),
+            full: route.full.map(|full| self.routes.full.acquire(full)),
+            links: Links::NONE,
+            seq,
+            delegation_id: route.delegation_id.filter(|_| keeps_delegation).map(Into::into),
+            epoch: route.epoch,
+            attempts: 0,
+        };
+        self.used += 1;
+        match self.free {
             NIL => {
                 self.slots.push(slot);
                 let index = u32::try_from(self.slots.len() - 1).ok().filter(|&index| index != NIL);
@@ -113,33 +144,116 @@ impl<T> RoutedFifo<T> {
                 self.slots[index as usize] = slot;
                 index
             }
-        };
-        self.len += 1;
-        let slots = &mut self.slots[..];
-        let (owner, kind) = self.routes.address(route);
-        self.all.link(slots, Link::All, index, end);
-        if let Some(owner) = owner {
-            self.routes.owners.lane_mut(owner).link(slots, Link::Owner, index, end);
         }
-        if let Some(kind) = kind {
-            self.routes.kinds.lane_mut(kind).link(slots, Link::Kind, index, end);
-        }
-        if owner.is_some() && kind.is_some() {
-            self.routes.lane_mut(route).link(slots, Link::Route, index, end);
-        }
-        route
     }
 
-    /// Removes every event, in order.
+    /// Lets a stored event wait, at an end of its lanes.
+    #[inline]
+    pub(super) fn link(&mut self, index: u32, end: End) {
+        self.each_lane(index, |lane, slots, link| lane.link(slots, link, index, end));
+        self.len += 1;
+    }
+
+    /// Lets an event that waited before wait again, in its place.
+    pub(super) fn link_again(&mut self, index: u32) {
+        self.each_lane(index, |lane, slots, link| lane.link_again(slots, link, index));
+        self.len += 1;
+    }
+
+    /// Takes a waiting event out of its lanes; its slot keeps it.
+    #[inline]
+    pub(super) fn unlink(&mut self, index: u32) {
+        self.each_lane(index, |lane, slots, link| lane.unlink(slots, link, index));
+        self.len -= 1;
+    }
+
+    #[inline]
+    fn each_lane(&mut self, index: u32, mut visit: impl FnMut(&mut Lane, &mut [Slot<T>], Link)) {
+        let slots = &mut self.slots[..];
+        let Slot { route, full, .. } = slots[index as usize];
+        let (owner, kind) = self.routes.address(route);
+        visit(&mut self.all, slots, Link::All);
+        if let Some(owner) = owner {
+            visit(self.routes.owners.lane_mut(owner), slots, Link::Owner);
+        }
+        if let Some(kind) = kind {
+            visit(self.routes.kinds.lane_mut(kind), slots, Link::Kind);
+        }
+        if owner.is_some() && kind.is_some() {
+            visit(self.routes.lane_mut(route), slots, Link::Route);
+        }
+        if let Some(full) = full {
+            visit(self.routes.full.lane_mut(full), slots, Link::Full);
+        }
+    }
+
+    /// Where a stored event arrived.
+    pub(super) fn arrival(&self, index: u32) -> Arrival {
+        let Slot { route, full, .. } = self.slots[index as usize];
+        Arrival { address: self.routes.address(route), full }
+    }
+
+    /// Files a stored event under its full address too.
+    pub(super) fn file(&mut self, index: u32, full: &str) {
+        let full = self.routes.full.acquire(full);
+        self.slots[index as usize].full = Some(full);
+    }
+
+    /// The slots of all events that have no full address.
+    pub(super) fn unfiled(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..).zip(&self.slots).filter(|(_, slot)| slot.is_unfiled()).map(|(index, _)| index)
+    }
+
+    /// Whether a slot holds an event that has no full address.
+    pub(super) fn is_unfiled(&self, index: u32) -> bool {
+        self.slots.get(index as usize).is_some_and(Slot::is_unfiled)
+    }
+
+    /// A stored event.
+    pub(super) fn item(&self, index: u32) -> &T {
+        self.slots[index as usize].item.as_ref().expect("a stored event")
+    }
+
+    /// Its number in the order of all.
+    pub(super) fn seq(&self, index: u32) -> i64 {
+        self.slots[index as usize].seq
+    }
+
+    /// The owner's epoch when what it ends began, if that counts.
+    pub(super) fn epoch(&self, index: u32) -> Option<NonZeroU32> {
+        self.slots[index as usize].epoch
+    }
+
+    /// How often it was handed out.
+    pub(super) fn attempts(&mut self, index: u32) -> &mut u32 {
+        &mut self.slots[index as usize].attempts
+    }
+
+    /// Removes every waiting event, in order.
     pub(super) fn drain(&mut self) -> Vec<Taken<T>> {
         let next = |fifo: &mut Self| (fifo.all.head != NIL).then(|| fifo.remove(fifo.all.head));
         std::iter::from_fn(|| next(self)).collect()
     }
 
-    /// The slot of the first event that the filter matches.
-    pub(super) fn first(&self, filter: &Filter) -> Option<u32> {
-        let kinds = filter.kinds.as_deref();
-        self.first_of(filter.owner, kinds.map(|kinds| kinds.iter().copied()))
+    /// The slot of the first event that waits at one of these places.
+    pub(super) fn first_at(&self, places: &[Place]) -> Option<u32> {
+        let heads = places.iter().map(|&place| self.head(place));
+        let waiting = heads.filter(|&index| index != NIL);
+        waiting.min_by_key(|&index| self.slots[index as usize].seq)
+    }
+
+    #[inline]
+    fn head(&self, place: Place) -> u32 {
+        let routes = &self.routes;
+        match place {
+            Place::Filed((None, None)) => self.all.head,
+            Place::Filed((Some(owner), None)) => routes.owners.lane(owner).head,
+            Place::Filed((None, Some(kind))) => routes.kinds.lane(kind).head,
+            Place::Filed((Some(owner), Some(kind))) => {
+                routes.find(owner, kind).map_or(NIL, |route| routes.lane(route).head)
+            }
+            Place::Full(full) => routes.full.lane(full).head,
+        }
     }
 
     /// The slot of the first event wanted.
@@ -160,53 +274,38 @@ impl<T> RoutedFifo<T> {
         owner: Option<NameId>,
         kinds: Option<impl Iterator<Item = NameId>>,
     ) -> Option<u32> {
-        let routes = &self.routes;
-        let index = match (owner, kinds) {
-            (None, None) => self.all.head,
-            (Some(owner), None) => routes.owners.lane(owner).head,
-            (owner, Some(kinds)) => kinds
-                .map(|kind| match owner {
-                    None => routes.kinds.lane(kind).head,
-                    Some(owner) => {
-                        let route = routes.find(owner, kind);
-                        route.map_or(NIL, |route| routes.lane(route).head)
-                    }
-                })
+        match kinds {
+            None => Some(self.head(Place::Filed((owner, None)))).filter(|&index| index != NIL),
+            Some(kinds) => kinds
+                .map(|kind| self.head(Place::Filed((owner, Some(kind)))))
                 .filter(|&index| index != NIL)
-                .min_by_key(|&index| self.slots[index as usize].seq)
-                .unwrap_or(NIL),
-        };
-        (index != NIL).then_some(index)
+                .min_by_key(|&index| self.slots[index as usize].seq),
+        }
     }
 
-    /// Removes the event in a slot that holds one.
+    /// Removes a waiting event.
     pub(super) fn remove(&mut self, index: u32) -> Taken<T> {
-        let slots = &mut self.slots[..];
-        let route = slots[index as usize].route;
-        let (owner, kind) = self.routes.address(route);
-        self.all.unlink(slots, Link::All, index);
-        if let Some(owner) = owner {
-            self.routes.owners.lane_mut(owner).unlink(slots, Link::Owner, index);
-        }
-        if let Some(kind) = kind {
-            self.routes.kinds.lane_mut(kind).unlink(slots, Link::Kind, index);
-        }
-        if owner.is_some() && kind.is_some() {
-            self.routes.lane_mut(route).unlink(slots, Link::Route, index);
-        }
-        self.routes.release(route);
-        let slot = &mut slots[index as usize];
-        let item = slot.item.take().expect("a linked slot holds an event");
+        self.unlink(index);
+        self.free(index)
+    }
+
+    /// Frees the slot of a stored event that stands in no lane.
+    pub(super) fn free(&mut self, index: u32) -> Taken<T> {
+        let slot = &mut self.slots[index as usize];
+        let item = slot.item.take().expect("a stored event");
         let delegation_id = slot.delegation_id.take();
+        let (route, full) = (slot.route, slot.full.take());
         slot.links.next[0] = self.free;
         self.free = index;
-        self.len -= 1;
-        if self.len == 0 && self.slots.len() > SLOTS_KEPT {
+        self.used -= 1;
+        self.routes.release(route);
+        full.inspect(|&full| self.routes.full.release(full));
+        if self.used == 0 && self.slots.len() > SLOTS_KEPT {
             // Every slot is free: give the memory of a past burst back.
             self.slots = Vec::new();
             self.free = NIL;
         }
-        Taken { item, delegation_id, address: (owner, kind) }
+        Taken { item, delegation_id }
     }
 }
 

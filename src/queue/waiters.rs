@@ -4,8 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Wanted;
-use super::fifo::Filter;
-use super::routes::{Address, Routes};
+use super::routes::{Arrival, Place, Routes};
 use crate::wake::Signal;
 
 /// A waiter's place in the order of arrival.
@@ -14,14 +13,65 @@ pub(super) type Ticket = u64;
 #[derive(Debug)]
 struct Waiter {
     signal: Arc<Signal>,
-    filter: Filter,
+    places: Places,
 }
 
-/// The threads that wait, by what they wait for.
+/// Where what somebody waits for may arrive; it takes what waits at any of them.
+#[derive(Debug, Clone)]
+pub(super) struct Places(Option<Arc<[Place]>>);
+
+/// Where every event waits.
+const EVERYWHERE: [Place; 1] = [Place::Filed((None, None))];
+
+impl Places {
+    /// Anything, of anybody.
+    pub(super) const ALL: Self = Self(None);
+
+    /// What waits at these; the uses of their names are the caller's to keep.
+    pub(super) fn of(places: Vec<Place>) -> Self {
+        Self(Some(places.into()))
+    }
+
+    /// The places for what is wanted, their names counted as used until [`Self::release`].
+    pub(super) fn acquire(routes: &mut Routes, wanted: Wanted<'_>) -> Self {
+        let Routes { owners, kinds, .. } = routes;
+        let mut owner = || wanted.session_key.map(|key| owners.acquire(key));
+        match wanted {
+            Wanted { session_key: None, types: None } => Self::ALL,
+            Wanted { types: None, .. } => Self::of(vec![Place::Filed((owner(), None))]),
+            Wanted { types: Some(types), .. } => {
+                let mut place = |kind| Place::Filed((owner(), Some(kinds.acquire(kind))));
+                Self::of(types.iter().map(|kind| place(kind)).collect())
+            }
+        }
+    }
+
+    /// Gives the uses of their names back.
+    pub(super) fn release(&self, routes: &mut Routes) {
+        for &place in self.as_slice() {
+            match place {
+                Place::Filed(address) => routes.release_names(address),
+                Place::Full(full) => routes.full.release(full),
+            }
+        }
+    }
+
+    /// Whether it is anywhere, and so names nothing.
+    pub(super) fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The places.
+    pub(super) fn as_slice(&self) -> &[Place] {
+        self.0.as_deref().unwrap_or(&EVERYWHERE)
+    }
+}
+
+/// The threads and tasks that wait, by what they wait for.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     waiting: HashMap<Ticket, Waiter, foldhash::fast::RandomState>,
-    lanes: HashMap<Address, BTreeSet<Ticket>, foldhash::fast::RandomState>,
+    lanes: HashMap<Place, BTreeSet<Ticket>, foldhash::fast::RandomState>,
 }
 
 impl Waiters {
@@ -31,35 +81,28 @@ impl Waiters {
     }
 
     /// Registers a waiter under its ticket.
-    pub(super) fn enter(&mut self, ticket: Ticket, signal: Arc<Signal>, filter: Filter) {
-        for address in addresses(&filter) {
-            self.lanes.entry(address).or_default().insert(ticket);
+    pub(super) fn enter(&mut self, ticket: Ticket, signal: Arc<Signal>, places: Places) {
+        for &place in places.as_slice() {
+            self.lanes.entry(place).or_default().insert(ticket);
         }
-        self.waiting.insert(ticket, Waiter { signal, filter });
+        self.waiting.insert(ticket, Waiter { signal, places });
     }
 
     /// Removes a waiter; false if it was woken already.
     pub(super) fn leave(&mut self, ticket: Ticket) -> bool {
-        let Some(waiter) = self.waiting.remove(&ticket) else { return false };
-        for address in addresses(&waiter.filter) {
-            if let Some(lane) = self.lanes.get_mut(&address) {
-                lane.remove(&ticket);
-                if lane.is_empty() {
-                    self.lanes.remove(&address);
-                }
-            }
-        }
-        true
+        self.remove(ticket).is_some()
     }
 
-    /// Wakes the longest waiting one that an event at this address is for. Returns its ticket.
-    pub(super) fn wake_one(&mut self, (owner, kind): Address) -> Option<Ticket> {
+    /// Wakes the longest waiting one that an event that arrives there is for. Returns its ticket.
+    pub(super) fn wake_one(&mut self, arrival: Arrival) -> Option<Ticket> {
         if self.waiting.is_empty() {
             return None;
         }
-        let lanes = [(None, None), (owner, None), (None, kind), (owner, kind)];
-        let first = |address| self.lanes.get(&address)?.first().copied();
-        let ticket = lanes.into_iter().filter_map(first).min()?;
+        let (owner, kind) = arrival.address;
+        let filed = [(None, None), (owner, None), (None, kind), (owner, kind)];
+        let places = filed.into_iter().map(Place::Filed).chain(arrival.full.map(Place::Full));
+        let first = |place| self.lanes.get(&place)?.first().copied();
+        let ticket = places.filter_map(first).min()?;
         self.wake(ticket);
         Some(ticket)
     }
@@ -73,41 +116,23 @@ impl Waiters {
         }
     }
 
-    fn wake(&mut self, ticket: Ticket) {
-        let signal = self.waiting.get(&ticket).map(|waiter| waiter.signal.clone());
-        self.leave(ticket);
-        if let Some(signal) = signal {
-            signal.set();
-        }
-    }
-}
-
-impl Filter {
-    /// The filter for what is wanted, its names counted as used until [`Filter::release`].
-    pub(super) fn acquire(routes: &mut Routes, wanted: Wanted<'_>) -> Self {
-        let Routes { owners, kinds, .. } = routes;
-        Self {
-            owner: wanted.session_key.map(|key| owners.acquire(key)),
-            kinds: wanted.types.map(|types| types.iter().map(|kind| kinds.acquire(kind)).collect()),
+    /// Wakes one waiter, if it waits.
+    pub(super) fn wake(&mut self, ticket: Ticket) {
+        if let Some(waiter) = self.remove(ticket) {
+            waiter.signal.set();
         }
     }
 
-    /// Gives the uses of its names back.
-    pub(super) fn release(&self, routes: &mut Routes) {
-        self.owner.inspect(|&owner| routes.owners.release(owner));
-        for &kind in self.kinds.iter().flatten() {
-            routes.kinds.release(kind);
+    fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiting.remove(&ticket)?;
+        for place in waiter.places.as_slice() {
+            if let Some(lane) = self.lanes.get_mut(place) {
+                lane.remove(&ticket);
+                if lane.is_empty() {
+                    self.lanes.remove(place);
+                }
+            }
         }
+        Some(waiter)
     }
-
-    /// Whether it takes everything, and so names nothing.
-    pub(super) fn is_for_all(&self) -> bool {
-        self.owner.is_none() && self.kinds.is_none()
-    }
-}
-
-fn addresses(filter: &Filter) -> impl Iterator<Item = Address> + '_ {
-    let any_kind = filter.kinds.is_none().then_some((filter.owner, None));
-    let kinds = filter.kinds.iter().flatten();
-    any_kind.into_iter().chain(kinds.map(|&kind| (filter.owner, Some(kind))))
 }

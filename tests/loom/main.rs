@@ -44,7 +44,7 @@ fn join_all<R, const N: usize>(threads: [JoinHandle<R>; N]) -> [R; N] {
 }
 
 fn to(key: &'static str, kind: &'static str) -> Route<'static> {
-    Route { session_key: Some(key), kind: Some(kind), delegation_id: None }
+    Route { session_key: Some(key), kind: Some(kind), ..Route::default() }
 }
 
 fn of(key: &'static str) -> Wanted<'static> {

@@ -14,7 +14,7 @@ use hermes_core::wake::Signal;
 pub(super) type Queue = CompletionQueue<u32>;
 
 pub(super) fn to<'a>(session_key: &'a str, kind: &'a str) -> Route<'a> {
-    Route { session_key: Some(session_key), kind: Some(kind), delegation_id: None }
+    Route { session_key: Some(session_key), kind: Some(kind), ..Route::default() }
 }
 
 fn ends(id: &str) -> Route<'_> {

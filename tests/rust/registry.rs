@@ -17,7 +17,12 @@ pub(super) type Registry = DelegationRegistry<u32>;
 pub(super) type Events = CompletionQueue<String>;
 
 pub(super) fn ends(id: &str) -> Route<'_> {
-    Route { session_key: Some("a"), kind: Some("async_delegation"), delegation_id: Some(id) }
+    Route {
+        session_key: Some("a"),
+        kind: Some("async_delegation"),
+        delegation_id: Some(id),
+        ..Route::default()
+    }
 }
 
 pub(super) fn start(registry: &Registry, id: &str) -> Arc<str> {
@@ -361,11 +366,12 @@ fn owner(session_key: &str, origin_ui_session_id: &str, parent_session_id: &str)
         session_key: session_key.to_owned(),
         origin_ui_session_id: origin_ui_session_id.to_owned(),
         parent_session_id: parent_session_id.to_owned(),
+        epoch: None,
     }
 }
 
 fn selector(session_key: &str, origin_ui_session_id: &str, parent_session_id: &str) -> Selector {
-    let Owner { session_key, origin_ui_session_id, parent_session_id } =
+    let Owner { session_key, origin_ui_session_id, parent_session_id, .. } =
         owner(session_key, origin_ui_session_id, parent_session_id);
     Selector { session_key, origin_ui_session_id, parent_session_id }
 }
