@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from ._coroutines import Run
 
-__all__ = ["Reader", "Waiter", "reader_of", "wait", "waiter"]
+__all__ = ["Reader", "Waiter", "reader_of", "seconds", "wait", "waiter"]
+
+#: In seconds: no event loop's timer counts further.
+_CENTURY = 100 * 365 * 86400.0
 
 
 class Waiter(_core.Waiter):
@@ -110,6 +113,21 @@ def waiter() -> Waiter:
         NotImplementedError: the loop cannot watch a descriptor.
     """
     return Waiter(reader_of(asyncio.get_running_loop()))
+
+
+def seconds(timeout: object) -> float | None:
+    """A timeout that blocking calls take; ``None`` for none, and for one beyond every clock.
+
+    Raises:
+        TypeError, ValueError: as blocking calls do.
+    """
+    if timeout is None:
+        return None
+    if not isinstance(timeout, int | float):
+        raise TypeError("'timeout' must be a number of seconds or None")
+    if not timeout >= 0:
+        raise ValueError("'timeout' must be a non-negative number")
+    return None if timeout > _CENTURY else float(timeout)
 
 
 async def wait(waiter: Waiter, timeout: float | None = None) -> bool:

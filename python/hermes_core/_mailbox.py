@@ -78,6 +78,7 @@ class Mailbox:
         """
         from . import _aio
 
+        timeout = _aio.seconds(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         waiter = _aio.waiter()
         collector = _core.Collector(self._core, waiter)
@@ -206,6 +207,6 @@ class Mailbox:
 def _key(session_key: str) -> str:
     if not session_key:
         raise ValueError(
-            "a session key is empty, and an empty key is nobody's; say unaddressed=(kind, …) instead"
+            "a session key is empty, and an empty key is nobody's; give unaddressed=(kind, …)"
         )
     return session_key
