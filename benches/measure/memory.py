@@ -5,7 +5,6 @@ Resident memory before and after, over the count: `tracemalloc` sees no Rust.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import importlib
 import logging
@@ -68,40 +67,6 @@ def dispatched(module: str, pool: str, start: str, count: int) -> float:
         return per_item(add, count)
 
 
-def in_flight(count: int) -> float:
-    """Bytes that a delegation takes whose coroutine waits, that coroutine left out."""
-    loop = asyncio.new_event_loop()
-    gate = loop.create_future()
-    coroutines = []
-
-    async def runner() -> dict[str, object]:
-        await gate
-        return {}
-
-    def start(_: int) -> None:
-        coroutine = runner()
-        coroutine.send(None)
-        coroutines.append(coroutine)
-        # Each wait has its task, which takes this back.
-        gate._asyncio_future_blocking = False
-
-    alone = per_item(start, count)
-    registry = hc.DelegationRegistry(capacity=2 * count)
-
-    async def dispatch(number: int) -> None:
-        key = f"agent:main:telegram:dm:{number}"
-        registry.dispatch(goal="Read the logs", runner=runner, session_key=key)
-
-    taken = per_item(lambda number: loop.run_until_complete(dispatch(number)), count)
-    assert registry.active_count() > count
-    for coroutine in coroutines:
-        coroutine.close()
-    gate.set_result(None)
-    loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop)))
-    loop.close()
-    return taken - alone
-
-
 def _nothing(*_: object) -> None:
     # Not a mock: that would remember its calls.
     pass
@@ -125,8 +90,6 @@ def main() -> None:
             tools = "tools.async_delegation"
             pool = f"{tools}._DaemonThreadPoolExecutor"
             taken = dispatched(tools, pool, "_adjust_thread_count", count)
-        case "in-flight ours":
-            taken = in_flight(count)
         case _:
             raise SystemExit(f"unknown: {what}")
     print(taken)
