@@ -7,6 +7,7 @@ import contextvars
 import functools
 import gc
 import logging
+import sys
 import threading
 import time
 import weakref
@@ -549,7 +550,10 @@ def test_task_factories(registry: hc.DelegationRegistry) -> None:
         finally:
             loop.set_task_factory(None)
 
-    factories = [None, old, future, getattr(asyncio, "eager_task_factory", None)]
+    factories = [None, old, getattr(asyncio, "eager_task_factory", None)]
+    if sys.version_info < (3, 13):
+        # Later loops name what a factory returns, so it must be a task.
+        factories.append(future)
     for factory in factories:
         assert asyncio.run(main(factory))["summary"] == "the caller's"
     assert asyncio.run(main(bad))["error"] == "ValueError: no tasks today"
