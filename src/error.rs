@@ -16,6 +16,9 @@ pub enum Error {
     /// The queue was shut down.
     #[error("the queue was shut down; make a new one to go on")]
     ShutDown,
+    /// A mailbox has a new owner's event, and its host has not said yet whether it owns it.
+    #[error("a new owner's event came; judge what unjudged() gives, then take again")]
+    Unjudged,
     /// `task_done` was called more often than events were put.
     #[error("task_done() called too many times; call it once for each event taken")]
     TooManyDone,

@@ -67,6 +67,8 @@ pub struct Route<'a> {
     pub kind: Option<&'a str>,
     /// The delegation that the event ends, for the registry to see it leave.
     pub delegation_id: Option<&'a str>,
+    /// The whole address as one text, for those who own by more than a key; absent where nobody does.
+    pub full: Option<&'a str>,
     /// The owner's epoch when what the event ends began; absent where its age does not matter.
     pub epoch: Option<NonZeroU32>,
 }

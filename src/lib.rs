@@ -18,6 +18,7 @@ pub mod sync;
 pub mod timer;
 pub mod value;
 pub mod wake;
+pub mod woken;
 
 #[cfg(feature = "python")]
 mod python;

@@ -13,6 +13,7 @@ mod lane;
 mod lease;
 mod mailbox;
 mod names;
+mod ownership;
 mod putter;
 mod routes;
 mod taker;
@@ -26,16 +27,18 @@ use self::fifo::{RoutedFifo, Taken};
 use self::lane::End;
 use self::lease::Leases;
 use self::mailbox::{Epochs, MailboxId, MailboxState, is_stale};
-use self::routes::Address;
-use self::waiters::{Addresses, Ticket, Waiters};
+use self::ownership::Judges;
+use self::routes::{Arrival, Place};
+use self::waiters::{Places, Ticket, Waiters};
 use crate::error::Error;
 use crate::event::Route;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Guarded, Lock, Locked};
 use crate::wake::Signal;
 
 pub use self::lease::{LeaseId, Leased, Return};
 pub use self::mailbox::{Collector, Mailbox, Selection};
+pub use self::ownership::Question;
 pub use self::putter::{Putter, Room};
 pub use self::taker::Taker;
 
@@ -71,12 +74,13 @@ pub struct State<T> {
     parked: BTreeSet<(i64, u32)>,
     epochs: Epochs,
     mailboxes: HashMap<MailboxId, MailboxState, foldhash::fast::RandomState>,
+    judges: Judges,
     maxsize: isize,
     unfinished: usize,
     shutdown: bool,
     takers: Waiters,
     // Which event woke a taker that has not looked yet.
-    woken: HashMap<Ticket, Address, foldhash::fast::RandomState>,
+    woken: HashMap<Ticket, Arrival, foldhash::fast::RandomState>,
     putters: VecDeque<(Ticket, Arc<Signal>)>,
     joiners: Vec<Arc<Signal>>,
     observers: Observers,
@@ -87,6 +91,8 @@ pub struct State<T> {
 pub struct CompletionQueue<T> {
     state: Guarded<State<T>>,
     tickets: AtomicU64,
+    // How many mailboxes have a say of their own; changed under the lock.
+    judges: AtomicUsize,
 }
 
 impl<T: 'static> Locked for CompletionQueue<T> {
@@ -106,6 +112,7 @@ impl<T> CompletionQueue<T> {
             parked: BTreeSet::new(),
             epochs: Epochs::default(),
             mailboxes: HashMap::default(),
+            judges: Judges::default(),
             maxsize,
             unfinished: 0,
             shutdown: false,
@@ -115,7 +122,11 @@ impl<T> CompletionQueue<T> {
             joiners: Vec::new(),
             observers: None,
         };
-        Self { state: Guarded(Lock::new(state)), tickets: AtomicU64::new(0) }
+        Self {
+            state: Guarded(Lock::new(state)),
+            tickets: AtomicU64::new(0),
+            judges: AtomicUsize::new(0),
+        }
     }
 
     /// How many events wait.
@@ -210,11 +221,11 @@ impl<T> CompletionQueue<T> {
 
     /// Starts a blocking take by the calling thread.
     pub fn taker<'a>(&'a self, wanted: Wanted<'_>) -> Taker<'a, T> {
-        let addresses = match wanted {
-            Wanted { session_key: None, types: None } => Addresses::ALL,
-            _ => Addresses::acquire(&mut self.state.0.lock().events.routes, wanted),
+        let places = match wanted {
+            Wanted { session_key: None, types: None } => Places::ALL,
+            _ => Places::acquire(&mut self.state.0.lock().events.routes, wanted),
         };
-        Taker::new(self, addresses)
+        Taker::new(self, places)
     }
 
     /// A new place in the order of those who wait.
@@ -312,7 +323,7 @@ impl<T> CompletionQueue<T> {
         match owner {
             Some(None) => Vec::new(),
             owner => {
-                let lane = state.events.lane((owner.flatten(), None));
+                let lane = state.events.lane(Place::Filed((owner.flatten(), None)));
                 lane.map(|index| share(state.events.item(index))).collect()
             }
         }
@@ -347,7 +358,10 @@ impl<T> State<T> {
         } else {
             self.events.link(index, end);
             if !self.takers.is_empty() {
-                self.wake_taker(self.events.address(index));
+                self.wake_taker(self.events.arrival(index));
+            }
+            if route.full.is_some() {
+                self.ask_judges(index);
             }
         }
         self.observers_of(route.delegation_id)
@@ -357,11 +371,10 @@ impl<T> State<T> {
         delegation_id.and_then(|_| self.observers.clone())
     }
 
-    fn wake_taker(&mut self, address: Address) {
-        if let Some(ticket) = self.takers.wake_one(address) {
-            address.0.inspect(|&owner| self.events.routes.owners.again(owner));
-            address.1.inspect(|&kind| self.events.routes.kinds.again(kind));
-            self.woken.insert(ticket, address);
+    fn wake_taker(&mut self, arrival: Arrival) {
+        if let Some(ticket) = self.takers.wake_one(arrival) {
+            self.events.routes.keep_arrival(arrival);
+            self.woken.insert(ticket, arrival);
         }
     }
 
@@ -407,8 +420,8 @@ impl<T> State<T> {
         // The names stay: a call of the forking thread itself, interrupted by the signal handler that
         // forks, goes on with the numbers it has. It looks again.
         self.takers.wake_all();
-        for (_, address) in std::mem::take(&mut self.woken) {
-            self.events.routes.release_names(address);
+        for (_, arrival) in std::mem::take(&mut self.woken) {
+            self.events.routes.release_arrival(arrival);
         }
         self.wake_putters();
         self.wake_joiners();

@@ -286,15 +286,24 @@ impl<P> DelegationRegistry<P> {
         dropped
     }
 
-    /// Asks to be woken when a delegation's event is published; `None` if it is, or nothing is
-    /// known of it.
+    /// As [`Self::await_end`], for the calling thread.
     pub fn ended_signal(&self, id: &str) -> Option<Arc<Signal>> {
-        let mut table = self.table.0.lock();
-        let record = table.records.get_mut(id).filter(|record| !record.published)?;
         let signal = Arc::new(Signal::for_this_thread());
-        record.waiters.retain(|waiter| Arc::strong_count(waiter) > 1);
+        self.await_end(id, &signal).then_some(signal)
+    }
+
+    /// Asks for `signal` to be set when a delegation's event is published; false if it is, or if
+    /// nothing is known of it. Who drops the signal waits no more.
+    pub fn await_end(&self, id: &str, signal: &Arc<Signal>) -> bool {
+        let mut table = self.table.0.lock();
+        let record = table.records.get_mut(id).filter(|record| !record.published);
+        let Some(record) = record else { return false };
+        // Only before the list would grow, so that many waiters cost no more each than a few.
+        if record.waiters.len() == record.waiters.capacity() {
+            record.waiters.retain(|waiter| Arc::strong_count(waiter) > 1);
+        }
         record.waiters.push(signal.clone());
-        Some(signal)
+        true
     }
 
     /// What `read` makes of one record.

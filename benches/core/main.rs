@@ -23,6 +23,7 @@ const ADDRESSED: Route<'_> = Route {
     session_key: Some(KEY),
     kind: Some(kind::ASYNC_DELEGATION),
     delegation_id: Some("deleg_00112233445566aa"),
+    full: None,
     epoch: None,
 };
 const LINE: &str = "A line of the summary - with a [dash] or two, and user@example.org.\n";

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from queue import Empty
 
 from . import _core
@@ -27,7 +27,7 @@ class Mailbox:
     in the queue.
     """
 
-    __slots__ = ("_core", "_keys", "_queue")
+    __slots__ = ("_core", "_keys", "_owns", "_queue")
 
     def __init__(
         self,
@@ -35,14 +35,19 @@ class Mailbox:
         session_keys: Iterable[str] | None,
         types: Iterable[str] | None,
         unaddressed: Iterable[str],
+        owns: Callable[[Any], object] | None,
         lease: float | None,
     ) -> None:
         self._queue = queue
         self._keys = None if session_keys is None else dict.fromkeys(session_keys)
         keys = None if self._keys is None else [_key(key) for key in self._keys]
-        nobodys = tuple(unaddressed) or None
-        kinds = None if types is None else tuple(types)
-        self._core = _core.Mailbox(queue, keys, kinds, nobodys, lease)
+        nobodys = _kinds("unaddressed", unaddressed) or None
+        kinds = None if types is None else _kinds("types", types)
+        self._owns = owns
+        self._core = _core.Mailbox(queue, keys, kinds, nobodys, owns is not None, lease)
+        if owns is not None:
+            for place, event in self._core.unfiled():
+                self._core.file(place, event)
 
     @property
     def session_keys(self) -> tuple[str, ...] | None:
@@ -56,7 +61,67 @@ class Mailbox:
             queue.Empty: none came in time.
             ShutDown: the mailbox is closed, or nothing waits and the queue is shut down.
         """
-        return Delivery(self._core, *self._core.take(block, timeout))
+        deadline = None
+        if self._owns is not None:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            self._judge()
+        while (taken := self._core.take(block, timeout)) is None:
+            self._judge()
+            if deadline is not None:
+                timeout = max(0.0, deadline - time.monotonic())
+        return Delivery(self._core, *taken)
+
+    async def aget(self, timeout: float | None = None) -> Delivery:
+        """As ``get``, in an ``asyncio`` task: it waits without a thread.
+
+        A task that is cancelled has taken nothing.
+        """
+        from . import _aio
+
+        deadline = None if timeout is None else time.monotonic() + timeout
+        waiter = _aio.waiter()
+        collector = _core.Collector(self._core, waiter)
+        waiter.on_abandon = collector.leave
+        try:
+            while True:
+                polled = collector.poll()
+                if isinstance(polled, tuple):
+                    return Delivery(self._core, *polled)
+                if polled:
+                    self._judge()
+                    continue
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise Empty
+                await _aio.wait(waiter, left)
+        finally:
+            collector.leave()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        try:
+            return await self.aget()
+        except _core.ShutDown:
+            raise StopAsyncIteration from None
+
+    def _judge(self) -> None:
+        """Ask the host of each address that is new here whether it is the owner's."""
+        while (question := self._core.next_question()) is not None:
+            address, event = question
+            is_own: bool | None = None
+            try:
+                is_own = self._owns is not None and bool(self._owns(event))
+            except Exception:
+                is_own = False
+                import logging
+
+                logger = logging.getLogger("hermes_core.queue")
+                logger.exception("an owns callback raised, and so does not own the event")
+            finally:
+                # Of an interrupt in between it is asked again.
+                self._core.answer(address, is_own)
 
     def get_nowait(self) -> Delivery:
         """As ``get(block=False)``."""
@@ -72,6 +137,16 @@ class Mailbox:
         try:
             while True:
                 batch.append(self.get(timeout=max(0.0, deadline - time.monotonic())))
+        except (Empty, _core.ShutDown):
+            return batch
+
+    async def atake_all(self, window: float = 0.0, timeout: float | None = None) -> Batch:
+        """As ``take_all``, in an ``asyncio`` task."""
+        batch = Batch([await self.aget(timeout)])
+        deadline = time.monotonic() + window
+        try:
+            while True:
+                batch.append(await self.aget(max(0.0, deadline - time.monotonic())))
         except (Empty, _core.ShutDown):
             return batch
 
@@ -128,9 +203,19 @@ class Mailbox:
         self.close()
 
 
+def _kinds(name: str, kinds: Iterable[str]) -> tuple[str, ...]:
+    # Its letters would be kinds.
+    if isinstance(kinds, str):
+        raise TypeError(f"{name} must be a list, tuple or set of kinds, not one str")
+    return tuple(kinds)
+
+
 def _key(session_key: str) -> str:
+    if not isinstance(session_key, str):
+        raise TypeError(f"a session key must be a str, not {type(session_key).__name__}")
     if not session_key:
         raise ValueError(
-            "a session key is empty, and an empty key is nobody's; say unaddressed=(kind, …) instead"
+            "a session key is empty, and an empty key is nobody's; "
+            "say unaddressed={kind, ...} for what is nobody's"
         )
     return session_key

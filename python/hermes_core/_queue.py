@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from queue import Full
 
 from . import _core
 from ._generic import Generic
@@ -51,34 +52,62 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
     def __init__(self, maxsize: int = 0) -> None:
         self.maxsize = maxsize
 
+    async def aput(self, item: T) -> None:
+        """As ``put``, in an ``asyncio`` task: it waits for room without a thread.
+
+        Raises:
+            ShutDown: the queue is shut down.
+        """
+        room: _core.Room | None = None
+        try:
+            while True:
+                try:
+                    return self.put_nowait(item)
+                except Full:
+                    pass
+                from . import _aio
+
+                if room is None:
+                    waiter = _aio.waiter()
+                    room = _core.Room(self, waiter)
+                    waiter.on_abandon = room.leave
+                if room.enter():
+                    await _aio.wait(waiter)
+        finally:
+            if room is not None:
+                room.leave()
+
     def mailbox(
         self,
         *,
         session_key: str | Iterable[str] | None = None,
         types: Iterable[str] | None = None,
-        unaddressed: Iterable[str] = (),
+        unaddressed: Collection[str] = (),
+        owns: Callable[[T], object] | None = None,
         lease: float | None = LEASE_SECONDS,
     ) -> Mailbox:
         """Open a mailbox: an owner's view of this queue.
 
         Args:
-            session_key: the owner's key or keys. Left out, and ``unaddressed`` too, the mailbox is
-                for everything.
+            session_key: the owner's key or keys. Left out, with ``unaddressed`` and ``owns``, the
+                mailbox is for everything.
             types: only events of these kinds.
             unaddressed: kinds of which it also takes what is nobody's.
+            owns: says whether an event is the owner's, where a key does not. It is asked in the
+                frame of whoever takes, once for each new address (kind, ``session_key``,
+                ``origin_ui_session_id``, ``parent_session_id``). If it raises, the answer is no.
             lease: seconds after which an event that its consumer said nothing of comes back;
                 ``None`` for never, where a consumer cannot go without its process.
 
         Raises:
             TypeError, ValueError: a key is empty or no str, a kind is no str.
         """
-        nobodys = tuple(unaddressed)
         keys: Iterable[str] | None = session_key
         if isinstance(session_key, str):
-            keys = () if nobodys and not session_key else (session_key,)
-        elif session_key is None and nobodys:
+            keys = () if unaddressed and not session_key else (session_key,)
+        elif session_key is None and (unaddressed or owns is not None):
             keys = ()
-        return Mailbox(self, keys, types, nobodys, lease)
+        return Mailbox(self, keys, types, unaddressed, owns, lease)
 
     def pending(self, session_key: str | None = None) -> list[T]:
         """The events that wait, in order, all or one owner's; nothing is taken out."""

@@ -68,11 +68,12 @@ unsafe extern "C" fn put(
     // SAFETY: called by the interpreter, attached, with `count` arguments and a `self` of the class.
     unsafe {
         guarded(|py| {
-            if count == 1 && names.is_null() {
-                let queue = Borrowed::from_ptr(py, slf).cast_unchecked::<PyCompletionQueue>();
+            let queue = Borrowed::from_ptr(py, slf).cast_unchecked::<PyCompletionQueue>();
+            let core = &queue.get().core;
+            if count == 1 && names.is_null() && !core.has_judges() {
                 let item = Borrowed::from_ptr(py, *args);
                 if let Some(texts) = RouteTexts::plain(&item) {
-                    match queue.get().core.try_put(item.to_owned().unbind(), texts.route()) {
+                    match core.try_put(item.to_owned().unbind(), texts.route()) {
                         Ok(()) => return ffi::Py_NewRef(ffi::Py_None()),
                         // Not dropped by PyO3, which does not know here that it is attached.
                         Err((item, _)) => ffi::Py_DECREF(item.into_ptr()),

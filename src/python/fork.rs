@@ -9,6 +9,7 @@
 //! core lock, while the forking thread holds the lock and waits for the interpreter.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::prelude::*;
@@ -100,6 +101,14 @@ struct AllHeld {
     _all: MutexGuard<'static, Parts>,
 }
 
+/// How often this process was forked from another since the module was loaded.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// A number that a fork changes in the child: what was made under another is the parent's.
+pub(super) fn count() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
+
 thread_local! {
     // Taken before a fork and given back after it, both on the forking thread.
     static HELD: RefCell<Option<AllHeld>> = const { RefCell::new(None) };
@@ -133,7 +142,7 @@ pub(super) fn install() -> std::io::Result<()> {
     }
 
     static INSTALLED: OnceLock<c_int> = OnceLock::new();
-    match INSTALLED.get_or_init(|| pthread_atfork(take_locks, give_locks_back, give_locks_back)) {
+    match INSTALLED.get_or_init(|| pthread_atfork(take_locks, give_locks_back, begin_child)) {
         0 => Ok(()),
         error => Err(std::io::Error::from_raw_os_error(*error)),
     }
@@ -147,10 +156,17 @@ extern "C" fn take_locks() {
     HELD.set(Some(AllHeld { _held: held, _lines: log::hold(), _calls: timer::hold(), _all: all }));
 }
 
-/// Gives every core lock back, in the parent and in the child.
+/// Gives every core lock back.
 #[cfg(unix)]
 extern "C" fn give_locks_back() {
     drop(HELD.take());
+}
+
+/// Counts the fork and gives every core lock back, in the child.
+#[cfg(unix)]
+extern "C" fn begin_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    give_locks_back();
 }
 
 /// Empties every part; for `os.register_at_fork(after_in_child=…)`.

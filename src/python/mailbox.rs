@@ -7,8 +7,9 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::loop_waker::PyWaiter;
 use super::queue::{PyCompletionQueue, kinds, raise};
-use super::route::key_text;
+use super::route::{full_address, key_text};
 use super::wait;
 use crate::error::Error;
 use crate::queue::{Collector, LeaseId, Leased, Mailbox, Return, Selection};
@@ -18,7 +19,7 @@ use crate::wake::Signal;
 type Core = Mailbox<Py<PyAny>>;
 
 /// An event under a lease: the event, the lease's name, which attempt it is.
-type Row = (Py<PyAny>, (u32, u64), u32);
+pub(super) type Row = (Py<PyAny>, (u32, u64), u32);
 
 /// An owner's view of a queue; `hermes_core.Mailbox` is its Python face.
 #[pyclass(name = "Mailbox", module = "hermes_core._core", frozen)]
@@ -31,12 +32,12 @@ pub(super) struct PyMailbox {
 #[pymethods]
 impl PyMailbox {
     #[new]
-    #[pyo3(signature = (queue, session_keys, types, unaddressed, lease))]
     fn new(
         queue: Bound<'_, PyCompletionQueue>,
         session_keys: Option<Vec<Bound<'_, PyString>>>,
         types: Option<&Bound<'_, PyAny>>,
         unaddressed: Option<&Bound<'_, PyAny>>,
+        has_say: bool,
         lease: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let owned = |keys: Vec<Bound<'_, PyString>>| -> Vec<String> {
@@ -49,27 +50,34 @@ impl PyMailbox {
             session_keys: session_keys.as_deref(),
             types: types.as_deref(),
             unaddressed: &unaddressed,
+            has_say,
         };
-        let core = Mailbox::open(&queue.get().core, selection, wait::seconds(lease)?);
+        let queue_core = &queue.get().core;
+        let core = Mailbox::open(queue_core, selection, wait::seconds("lease", lease)?);
         Ok(Self { core: Arc::new(core), queue: queue.unbind() })
     }
 
-    /// Leases the first event, waiting for one if `block` says so.
+    /// Leases the first event, waiting for one if `block` says so; `None` if there is an address to
+    /// judge first.
     fn take(
         &self,
         py: Python<'_>,
         block: bool,
         timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Row> {
+    ) -> PyResult<Option<Row>> {
         let deadline = wait::deadline(timeout)?;
+        let collected = self.core.collect(|event| event.clone_ref(py));
+        if !block || !matches!(collected, Err(Error::Empty)) {
+            return answer(py, collected);
+        }
         let mut collector = Collector::new(&self.core, Arc::new(Signal::for_this_thread()));
-        let mut last = !block;
+        let mut last = false;
         loop {
             match collector.poll(|event| event.clone_ref(py)) {
                 Err(Error::Empty) if !last => {
                     last = !wait::wait(py, collector.signal(), deadline)?;
                 }
-                leased => return leased.map(row).map_err(|error| raise(py, &error)),
+                leased => return answer(py, leased),
             }
         }
     }
@@ -88,8 +96,32 @@ impl PyMailbox {
         delay: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let how = if is_attempt { Return::Nack } else { Return::Defer };
-        let delay = wait::seconds(Some(delay))?.unwrap_or(Duration::MAX);
+        let delay = wait::seconds("delay", Some(delay))?.unwrap_or(Duration::MAX);
         Ok(self.core.queue().give_back(LeaseId::from_parts(lease), how, delay))
+    }
+
+    /// The events that were put before anybody asked for their whole address, each with its place.
+    fn unfiled(&self, py: Python<'_>) -> Vec<((u32, i64), Py<PyAny>)> {
+        self.core.queue().unfiled(|event| event.clone_ref(py))
+    }
+
+    /// Files one of them under its whole address.
+    fn file(&self, place: (u32, i64), event: &Bound<'_, PyAny>) {
+        if let Some(full) = full_address(event) {
+            self.core.queue().file(place, &full);
+        }
+    }
+
+    /// An address to judge, with the first of its events.
+    fn next_question(&self, py: Python<'_>) -> Option<(u32, Py<PyAny>)> {
+        let question = self.core.next_question(|event| event.clone_ref(py))?;
+        Some((question.address, question.item))
+    }
+
+    /// Says whether the host owns an address; `None` has it asked again.
+    #[pyo3(signature = (address, is_own))]
+    fn answer(&self, address: u32, is_own: Option<bool>) {
+        self.core.answer(address, is_own);
     }
 
     fn add_key(&self, session_key: &Bound<'_, PyString>) {
@@ -114,6 +146,61 @@ impl PyMailbox {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.queue)
+    }
+}
+
+/// A task that takes from a mailbox.
+#[pyclass(name = "Collector", module = "hermes_core._core")]
+pub(super) struct PyCollector {
+    core: Option<Collector<Py<PyAny>>>,
+    mailbox: Py<PyMailbox>,
+}
+
+/// What a task's look at a mailbox gives.
+#[derive(IntoPyObject)]
+pub(super) enum Polled {
+    Event(Row),
+    /// Whether there is an address to judge; if not, the task is woken when it is to look again.
+    Nothing(bool),
+}
+
+#[pymethods]
+impl PyCollector {
+    #[new]
+    fn new(mailbox: Bound<'_, PyMailbox>, waiter: &PyWaiter) -> Self {
+        let core = Collector::new(&mailbox.get().core, waiter.signal.clone());
+        Self { core: Some(core), mailbox: mailbox.unbind() }
+    }
+
+    /// Leases the first event, or registers the task to be woken for one.
+    fn poll(&mut self, py: Python<'_>) -> PyResult<Polled> {
+        let polled = match &mut self.core {
+            Some(core) => core.poll(|event| event.clone_ref(py)),
+            None => Err(Error::ShutDown),
+        };
+        match polled {
+            Ok(leased) => Ok(Polled::Event(row(leased))),
+            Err(Error::Empty) => Ok(Polled::Nothing(false)),
+            Err(Error::Unjudged) => Ok(Polled::Nothing(true)),
+            Err(error) => Err(raise(py, &error)),
+        }
+    }
+
+    /// Leaves for good; a wake that it got goes to the next one.
+    fn leave(&mut self) {
+        self.core = None;
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.mailbox)
+    }
+}
+
+/// What a take gives; `None` if there is an address to judge first.
+fn answer(py: Python<'_>, leased: Result<Leased<Py<PyAny>>, Error>) -> PyResult<Option<Row>> {
+    match leased {
+        Err(Error::Unjudged) => Ok(None),
+        leased => leased.map(row).map(Some).map_err(|error| raise(py, &error)),
     }
 }
 

@@ -9,6 +9,7 @@ mod fork;
 mod handoff;
 mod interpreter;
 mod log;
+mod loop_waker;
 mod mailbox;
 mod queue;
 mod registry;
@@ -30,14 +31,16 @@ mod _core {
     #[pymodule_export]
     use super::log::{set_log_level, take_log};
     #[pymodule_export]
-    use super::mailbox::PyMailbox;
+    use super::loop_waker::{PyLoopWaker, PyWaiter};
+    #[pymodule_export]
+    use super::mailbox::{PyCollector, PyMailbox};
     #[pymodule_export]
     use super::notification::{
         PrintedObject, dedup_key_plain, format_plain, format_unreadable_item, notification_keys,
         session_key_plain,
     };
     #[pymodule_export]
-    use super::queue::PyCompletionQueue;
+    use super::queue::{PyCompletionQueue, PyRoom};
     #[pymodule_export]
     use super::registry::PyRegistry;
     #[pymodule_export]

@@ -9,12 +9,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
-use super::route::{RouteTexts, key_text, with_route};
+use super::loop_waker::PyWaiter;
+use super::route::{RouteTexts, full_address, key_text, with_route};
 use super::wait::Flag;
 use super::{fork, wait};
 use crate::error::Error;
 use crate::event::Route;
-use crate::queue::{CompletionQueue, Wanted};
+use crate::queue::{CompletionQueue, Room, Wanted};
 
 /// The core queue, of Python objects.
 pub(super) type Core = CompletionQueue<Py<PyAny>>;
@@ -110,23 +111,25 @@ impl PyCompletionQueue {
             // As queue.Queue does, also when there is room.
             wait::deadline(timeout)?;
         }
-        let put = with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
+        let put = self.with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
         let Err((refused, error)) = put else { return Ok(()) };
         if !matches!(error, Error::Full { .. }) || !block.0 {
             return Err(raise(py, &error));
         }
         let texts = RouteTexts::owned(&item);
-        self.put_when_room(py, refused, texts.route(), wait::deadline(timeout)?)
+        let full = full_address(&item);
+        let route = Route { full: full.as_deref(), ..texts.route() };
+        self.put_when_room(py, refused, route, wait::deadline(timeout)?)
     }
 
     fn put_nowait(&self, py: Python<'_>, item: Bound<'_, PyAny>) -> PyResult<()> {
-        let put = with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
+        let put = self.with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
         put.map_err(|(_, error)| raise(py, &error))
     }
 
     /// Undoes a get: the item is the first again.
     fn put_back(&self, item: Bound<'_, PyAny>) {
-        with_route(&item, |route| self.core.put_back(item.clone().unbind(), route));
+        self.with_route(&item, |route| self.core.put_back(item.clone().unbind(), route));
     }
 
     #[pyo3(
@@ -251,6 +254,32 @@ impl PyCompletionQueue {
     }
 }
 
+/// A task that waits for room in a queue.
+#[pyclass(name = "Room", module = "hermes_core._core", frozen)]
+pub(super) struct PyRoom {
+    core: Room,
+    queue: Arc<Core>,
+}
+
+#[pymethods]
+impl PyRoom {
+    #[new]
+    fn new(queue: &PyCompletionQueue, waiter: &PyWaiter) -> Self {
+        let core = Room::new(&queue.core, waiter.signal.clone());
+        Self { core, queue: queue.core.clone() }
+    }
+
+    /// Registers the task to be woken when room appears; false if there is some already.
+    fn enter(&self) -> bool {
+        self.core.enter(&self.queue)
+    }
+
+    /// Leaves for good; a wake that it did not need goes to the next one.
+    fn leave(&self) {
+        self.core.leave(&self.queue);
+    }
+}
+
 fn wanted<'a>(
     types: Option<&'a [String]>,
     session_key: Option<&'a str>,
@@ -269,6 +298,10 @@ fn wanted<'a>(
 }
 
 impl PyCompletionQueue {
+    fn with_route<R>(&self, item: &Bound<'_, PyAny>, use_route: impl FnOnce(Route<'_>) -> R) -> R {
+        with_route(item, self.core.has_judges(), use_route)
+    }
+
     fn put_when_room(
         &self,
         py: Python<'_>,

@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::loop_waker::PyWaiter;
 use super::queue::{Core as Queue, PyCompletionQueue};
 use super::route::{key_text, with_route};
 use super::{fork, wait};
@@ -100,7 +101,7 @@ impl PyRegistry {
         // First: this may run Python code, and under the route's borrowed texts none may run.
         let id = key_text(id);
         let epoch = self.core.with(&id, |record| record.owner.epoch).flatten();
-        let ended = with_route(&event, |route| {
+        let ended = with_route(&event, self.queue.has_judges(), |route| {
             let route = Route { epoch, ..route };
             let item = event.clone().into_any().unbind();
             let is_it = |record: &Record<Py<PyAny>>| record.payload.is(payload);
@@ -157,6 +158,11 @@ impl PyRegistry {
             Some(signal) => wait::wait(py, &signal, deadline),
             None => Ok(true),
         }
+    }
+
+    /// Has a task's waiter woken at an end; false if it came. An unknown id has ended.
+    fn await_end(&self, id: &Bound<'_, PyString>, waiter: &PyWaiter) -> bool {
+        self.core.await_end(&key_text(id), &waiter.signal)
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -167,7 +167,7 @@ impl<S: AsRef<str>> RouteTexts<S> {
             _ => None,
         };
         let session_key = Some(text(session_key).unwrap_or_default());
-        Route { kind, session_key, delegation_id, epoch: None }
+        Route { kind, session_key, delegation_id, ..Route::default() }
     }
 }
 
@@ -188,11 +188,46 @@ impl RouteTexts<String> {
     }
 }
 
-/// Files `item` under its kind, session key and delegation, and passes the route to `use_route`,
-/// which must neither detach nor run Python code: the route is read from the item as it is.
-pub(super) fn with_route<R>(item: &Bound<'_, PyAny>, use_route: impl FnOnce(Route<'_>) -> R) -> R {
+/// Files `item` under its kind, session key and delegation, with its whole address if that is asked
+/// for, and passes the route to `use_route`, which must neither detach nor run Python code: the
+/// route is read from the item as it is.
+pub(super) fn with_route<R>(
+    item: &Bound<'_, PyAny>,
+    wants_full: bool,
+    use_route: impl FnOnce(Route<'_>) -> R,
+) -> R {
+    // First: this may run Python code.
+    let full = wants_full.then(|| full_address(item)).flatten();
+    let full = full.as_deref();
     match RouteTexts::plain(item) {
-        Some(texts) => use_route(texts.route()),
-        None => use_route(RouteTexts::owned(item).route()),
+        Some(texts) => use_route(Route { full, ..texts.route() }),
+        None => use_route(Route { full, ..RouteTexts::owned(item).route() }),
     }
+}
+
+/// The fields that say whose a delegation's event is.
+const OWNER: [&CStr; 3] = [c"session_key", c"origin_ui_session_id", c"parent_session_id"];
+
+/// An event's kind and all that it says of its owner, as one text; `None` if it is nobody's.
+pub(super) fn full_address(item: &Bound<'_, PyAny>) -> Option<String> {
+    let event = item.cast::<PyDict>().ok()?;
+    let mut found = [const { None::<String> }; 3];
+    let mut is_anybodys = false;
+    // A copy: to read a str may run Python code, which may change the dict.
+    for (name, value) in event.copy().ok()?.iter() {
+        let (Ok(name), Ok(value)) = (name.cast_exact::<PyString>(), value.cast::<PyString>())
+        else {
+            continue;
+        };
+        let is = |field: &CStr| name.to_str().is_ok_and(|name| field.to_str() == Ok(name));
+        if let Some(position) = OWNER.iter().position(|field| is(field)) {
+            let text = key_text(value).into_owned();
+            is_anybodys |= !text.is_empty();
+            found[position] = Some(text);
+        }
+    }
+    let texts = RouteTexts::owned(item);
+    let kind = texts.route().kind.unwrap_or_default();
+    let fields = found.iter().map(|field| field.as_deref().unwrap_or_default());
+    is_anybodys.then(|| std::iter::once(kind).chain(fields).collect::<Vec<_>>().join("\0"))
 }

@@ -1,14 +1,15 @@
 //! A FIFO that is also a FIFO per owner, per kind, and per owner and kind.
 //!
-//! Each event stands in up to four doubly linked lanes at once, so taking the first event of any
-//! of them is O(1) and moves no other event.
+//! Each event stands in up to five doubly linked lanes at once, so taking the first event of any
+//! of them is O(1) and moves no other event. The fifth is that of its full address, where a mailbox
+//! judges by it.
 
 use std::num::NonZeroU32;
 
 use super::Wanted;
 use super::lane::{End, Lane, Link, Linked, Links, NIL};
 use super::names::NameId;
-use super::routes::{Address, RouteId, Routes};
+use super::routes::{Arrival, Place, RouteId, Routes};
 use crate::event::Route;
 
 #[derive(Debug)]
@@ -16,11 +17,18 @@ struct Slot<T> {
     // `None` in a free slot, whose first `next` link names the next free one.
     item: Option<T>,
     route: RouteId,
+    full: Option<NameId>,
     links: Links,
     seq: i64,
     delegation_id: Option<Box<str>>,
     epoch: Option<NonZeroU32>,
     attempts: u32,
+}
+
+impl<T> Slot<T> {
+    fn is_unfiled(&self) -> bool {
+        self.item.is_some() && self.full.is_none()
+    }
 }
 
 impl<T> Linked for Slot<T> {
@@ -82,16 +90,17 @@ impl<T> RoutedFifo<T> {
     }
 
     /// The slots of a lane of waiting events, in order.
-    pub(super) fn lane(&self, address: Address) -> impl Iterator<Item = u32> + '_ {
-        let link = match address {
-            (None, None) => Link::All,
-            (Some(_), None) => Link::Owner,
-            (None, Some(_)) => Link::Kind,
-            (Some(_), Some(_)) => Link::Route,
+    pub(super) fn lane(&self, place: Place) -> impl Iterator<Item = u32> + '_ {
+        let link = match place {
+            Place::Filed((None, None)) => Link::All,
+            Place::Filed((Some(_), None)) => Link::Owner,
+            Place::Filed((None, Some(_))) => Link::Kind,
+            Place::Filed((Some(_), Some(_))) => Link::Route,
+            Place::Full(_) => Link::Full,
         };
         let some = |index: u32| (index != NIL).then_some(index);
         let next = move |&index: &u32| some(self.slots[index as usize].links.next[link as usize]);
-        std::iter::successors(some(self.head(address)), next)
+        std::iter::successors(some(self.head(place)), next)
     }
 
     /// Adds an event; returns its slot. It waits from [`Self::link`] on. The delegation that it
@@ -113,28 +122,37 @@ impl<T> RoutedFifo<T> {
                 self.next_seq
             }
         };
-        let slot = Slot {
-            item: Some(item),
-            route: self.routes.acquire(route.session_key, route.kind),
-            links: Links::NONE,
-            seq,
-            delegation_id: route.delegation_id.filter(|_| keeps_delegation).map(Into::into),
-            epoch: route.epoch,
-            attempts: 0,
-        };
+        let stored = self.routes.acquire(route.session_key, route.kind);
+        let full = route.full.map(|full| self.routes.full.acquire(full));
+        let delegation_id = route.delegation_id.filter(|_| keeps_delegation).map(Into::into);
+        let epoch = route.epoch;
         self.used += 1;
-        match self.free {
-            NIL => {
-                self.slots.push(slot);
-                let index = u32::try_from(self.slots.len() - 1).ok().filter(|&index| index != NIL);
-                index.expect("fewer than 2^32 events wait at once")
-            }
-            index => {
-                self.free = self.slots[index as usize].links.next[0];
-                self.slots[index as usize] = slot;
-                index
-            }
+        if self.free == NIL {
+            let index = u32::try_from(self.slots.len()).ok().filter(|&index| index != NIL);
+            let index = index.expect("fewer than 2^32 events wait at once");
+            let links = Links::NONE;
+            let item = Some(item);
+            let route = stored;
+            self.slots.push(Slot {
+                item,
+                route,
+                full,
+                links,
+                seq,
+                delegation_id,
+                epoch,
+                attempts: 0,
+            });
+            return index;
         }
+        // In place: the links of a free slot are written when it is linked.
+        let index = self.free;
+        let slot = &mut self.slots[index as usize];
+        self.free = slot.links.next[0];
+        slot.item = Some(item);
+        (slot.route, slot.full, slot.seq) = (stored, full, seq);
+        (slot.delegation_id, slot.epoch, slot.attempts) = (delegation_id, epoch, 0);
+        index
     }
 
     /// Lets a stored event wait, at an end of its lanes.
@@ -160,7 +178,7 @@ impl<T> RoutedFifo<T> {
     #[inline]
     fn each_lane(&mut self, index: u32, mut visit: impl FnMut(&mut Lane, &mut [Slot<T>], Link)) {
         let slots = &mut self.slots[..];
-        let route = slots[index as usize].route;
+        let Slot { route, full, .. } = slots[index as usize];
         let (owner, kind) = self.routes.address(route);
         visit(&mut self.all, slots, Link::All);
         if let Some(owner) = owner {
@@ -172,11 +190,31 @@ impl<T> RoutedFifo<T> {
         if owner.is_some() && kind.is_some() {
             visit(self.routes.lane_mut(route), slots, Link::Route);
         }
+        if let Some(full) = full {
+            visit(self.routes.full.lane_mut(full), slots, Link::Full);
+        }
     }
 
-    /// The owner and kind of a stored event.
-    pub(super) fn address(&self, index: u32) -> Address {
-        self.routes.address(self.slots[index as usize].route)
+    /// Where a stored event arrived.
+    pub(super) fn arrival(&self, index: u32) -> Arrival {
+        let Slot { route, full, .. } = self.slots[index as usize];
+        Arrival { address: self.routes.address(route), full }
+    }
+
+    /// Files a stored event under its full address too.
+    pub(super) fn file(&mut self, index: u32, full: &str) {
+        let full = self.routes.full.acquire(full);
+        self.slots[index as usize].full = Some(full);
+    }
+
+    /// The slots of all events that have no full address.
+    pub(super) fn unfiled(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..).zip(&self.slots).filter(|(_, slot)| slot.is_unfiled()).map(|(index, _)| index)
+    }
+
+    /// Whether a slot holds an event that has no full address.
+    pub(super) fn is_unfiled(&self, index: u32) -> bool {
+        self.slots.get(index as usize).is_some_and(Slot::is_unfiled)
     }
 
     /// A stored event.
@@ -205,23 +243,25 @@ impl<T> RoutedFifo<T> {
         std::iter::from_fn(|| next(self)).collect()
     }
 
-    /// The slot of the first event that waits at one of these addresses.
-    pub(super) fn first_at(&self, addresses: &[Address]) -> Option<u32> {
-        let heads = addresses.iter().map(|&address| self.head(address));
+    /// The slot of the first event that waits at one of these places.
+    pub(super) fn first_at(&self, places: &[Place]) -> Option<u32> {
+        let heads = places.iter().map(|&place| self.head(place));
         let waiting = heads.filter(|&index| index != NIL);
         waiting.min_by_key(|&index| self.slots[index as usize].seq)
     }
 
-    #[inline]
-    fn head(&self, address: Address) -> u32 {
+    // Which lane it is, is known where it is called most.
+    #[inline(always)]
+    fn head(&self, place: Place) -> u32 {
         let routes = &self.routes;
-        match address {
-            (None, None) => self.all.head,
-            (Some(owner), None) => routes.owners.lane(owner).head,
-            (None, Some(kind)) => routes.kinds.lane(kind).head,
-            (Some(owner), Some(kind)) => {
+        match place {
+            Place::Filed((None, None)) => self.all.head,
+            Place::Filed((Some(owner), None)) => routes.owners.lane(owner).head,
+            Place::Filed((None, Some(kind))) => routes.kinds.lane(kind).head,
+            Place::Filed((Some(owner), Some(kind))) => {
                 routes.find(owner, kind).map_or(NIL, |route| routes.lane(route).head)
             }
+            Place::Full(full) => routes.full.lane(full).head,
         }
     }
 
@@ -244,9 +284,9 @@ impl<T> RoutedFifo<T> {
         kinds: Option<impl Iterator<Item = NameId>>,
     ) -> Option<u32> {
         match kinds {
-            None => Some(self.head((owner, None))).filter(|&index| index != NIL),
+            None => Some(self.head(Place::Filed((owner, None)))).filter(|&index| index != NIL),
             Some(kinds) => kinds
-                .map(|kind| self.head((owner, Some(kind))))
+                .map(|kind| self.head(Place::Filed((owner, Some(kind)))))
                 .filter(|&index| index != NIL)
                 .min_by_key(|&index| self.slots[index as usize].seq),
         }
@@ -263,11 +303,12 @@ impl<T> RoutedFifo<T> {
         let slot = &mut self.slots[index as usize];
         let item = slot.item.take().expect("a stored event");
         let delegation_id = slot.delegation_id.take();
-        let route = slot.route;
+        let (route, full) = (slot.route, slot.full.take());
         slot.links.next[0] = self.free;
         self.free = index;
         self.used -= 1;
         self.routes.release(route);
+        full.inspect(|&full| self.routes.full.release(full));
         if self.used == 0 && self.slots.len() > SLOTS_KEPT {
             // Every slot is free: give the memory of a past burst back.
             self.slots = Vec::new();

@@ -1,4 +1,4 @@
-//! Doubly linked lanes through the queue's slots: an event stands in up to four at once.
+//! Doubly linked lanes through the queue's slots: an event stands in up to five at once.
 
 /// No slot.
 pub(super) const NIL: u32 = u32::MAX;
@@ -16,25 +16,26 @@ impl Default for Lane {
     }
 }
 
-/// Which of its four links an event uses in a lane.
+/// Which of its five links an event uses in a lane.
 #[derive(Clone, Copy)]
 pub(super) enum Link {
     All = 0,
     Owner = 1,
     Kind = 2,
     Route = 3,
+    Full = 4,
 }
 
 /// A slot's neighbours in its lanes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Links {
-    prev: [u32; 4],
-    pub(super) next: [u32; 4],
+    prev: [u32; 5],
+    pub(super) next: [u32; 5],
 }
 
 impl Links {
     /// In no lane.
-    pub(super) const NONE: Self = Self { prev: [NIL; 4], next: [NIL; 4] };
+    pub(super) const NONE: Self = Self { prev: [NIL; 5], next: [NIL; 5] };
 }
 
 /// Something that stands in lanes.

@@ -93,6 +93,11 @@ impl Leases {
         true
     }
 
+    /// Whether a slot's event is out on lease.
+    pub(super) fn holds(&self, slot: u32) -> bool {
+        self.by_slot.contains_key(&slot)
+    }
+
     fn forget(&mut self, slot: u32) {
         if let Some(due) = self.by_slot.remove(&slot).and_then(|lease| lease.due) {
             self.due.remove(&(due, slot));
@@ -112,7 +117,7 @@ impl Leases {
     }
 
     /// When the timer is to call, if it is to call earlier than it will.
-    fn arm(&mut self) -> Option<Instant> {
+    pub(super) fn arm(&mut self) -> Option<Instant> {
         let first = self.due.first()?.0;
         if self.armed.is_some_and(|armed| armed <= first) {
             return None;
@@ -157,7 +162,8 @@ impl<T> State<T> {
             return;
         }
         self.events.link_again(index);
-        self.wake_taker(self.events.address(index));
+        self.wake_taker(self.events.arrival(index));
+        self.ask_judges(index);
     }
 
     fn give_all_back(&mut self, mut slots: Vec<u32>) {

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use super::fifo::RoutedFifo;
 use super::lease::Leased;
 use super::names::NameId;
-use super::routes::Routes;
+use super::routes::{Place, Routes};
 use super::taker::{Interest, Registration};
-use super::waiters::{Addresses, Ticket};
+use super::waiters::{Places, Ticket};
 use super::{CompletionQueue, State};
 use crate::error::Error;
 use crate::event::kind;
+use crate::sync::atomic::Ordering;
 use crate::wake::Signal;
 
 /// A mailbox's number in its queue.
@@ -31,6 +32,8 @@ pub struct Selection<'a> {
     pub types: Option<&'a [String]>,
     /// Events of these kinds that are nobody's, besides the owner's own.
     pub unaddressed: &'a [String],
+    /// Whether the host says itself what else is the owner's, see [`Mailbox::next_question`].
+    pub has_say: bool,
 }
 
 /// What the queue knows of a mailbox.
@@ -40,8 +43,10 @@ pub(super) struct MailboxState {
     keys: Option<Vec<NameId>>,
     kinds: Option<Vec<NameId>>,
     nobodys: Vec<(NameId, NameId)>,
+    // The full addresses that it was found to own.
+    full: Vec<NameId>,
     /// Where its events wait; their names are in use through the fields above.
-    pub(super) addresses: Addresses,
+    pub(super) places: Places,
     /// Those who wait at it.
     pub(super) waiting: HashSet<Ticket, foldhash::fast::RandomState>,
 }
@@ -58,7 +63,8 @@ impl MailboxState {
                 .types
                 .map(|types| types.iter().map(|kind| kinds.acquire(kind)).collect()),
             nobodys: nobodys.map(|kind| (owners.acquire(""), kinds.acquire(kind))).collect(),
-            addresses: Addresses::ALL,
+            full: Vec::new(),
+            places: Places::ALL,
             waiting: HashSet::default(),
         };
         mailbox.update();
@@ -76,7 +82,25 @@ impl MailboxState {
         };
         let own = owners.iter().flat_map(|&owner| kinds.iter().map(move |&kind| (owner, kind)));
         let nobodys = self.nobodys.iter().map(|&(owner, kind)| (Some(owner), Some(kind)));
-        self.addresses = Addresses::of(own.chain(nobodys).collect());
+        let filed = own.chain(nobodys).map(Place::Filed);
+        let full = self.full.iter().copied().map(Place::Full);
+        self.places = Places::of(filed.chain(full).collect());
+    }
+
+    /// Whether its kinds let an event of this kind in.
+    pub(super) fn is_for_kind(&self, kind: Option<NameId>) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kind.is_some_and(|kind| kinds.contains(&kind)))
+    }
+
+    /// The full addresses that it was found to own.
+    pub(super) fn full(&self) -> impl Iterator<Item = NameId> + '_ {
+        self.full.iter().copied()
+    }
+
+    /// Gives it a full address, whose use is the caller's until now.
+    pub(super) fn add_full(&mut self, full: NameId) {
+        self.full.push(full);
+        self.update();
     }
 
     fn release(&self, routes: &mut Routes) {
@@ -85,6 +109,9 @@ impl MailboxState {
         }
         for &kind in self.kinds.iter().flatten() {
             routes.kinds.release(kind);
+        }
+        for &full in &self.full {
+            routes.full.release(full);
         }
         for &(owner, kind) in &self.nobodys {
             routes.release_names((Some(owner), Some(kind)));
@@ -98,7 +125,7 @@ pub(super) type Epochs = HashMap<Box<str>, NonZeroU32, foldhash::fast::RandomSta
 /// Whether the owner of a stored event has begun a new epoch since what the event ends began.
 pub(super) fn is_stale<T>(epochs: &Epochs, events: &RoutedFifo<T>, index: u32) -> bool {
     let Some(began) = events.epoch(index) else { return false };
-    let (Some(owner), _) = events.address(index) else { return false };
+    let (Some(owner), _) = events.arrival(index).address else { return false };
     epochs.get(events.routes.owners.name(owner)).is_some_and(|&epoch| began < epoch)
 }
 
@@ -109,7 +136,7 @@ impl<T> State<T> {
     }
 
     /// Has those who wait at a mailbox look again.
-    fn wake_mailbox(&mut self, id: MailboxId) {
+    pub(super) fn wake_mailbox(&mut self, id: MailboxId) {
         let waiting =
             self.mailboxes.get_mut(&id).map(|mailbox| std::mem::take(&mut mailbox.waiting));
         for ticket in waiting.into_iter().flatten() {
@@ -117,10 +144,31 @@ impl<T> State<T> {
         }
     }
 
+    /// Where a mailbox's events wait.
+    pub(super) fn places_of(&self, id: MailboxId) -> Result<&Places, Error> {
+        match self.mailboxes.get(&id) {
+            None => Err(Error::ShutDown),
+            Some(_) if self.judges.has_to_judge(id) => Err(Error::Unjudged),
+            Some(mailbox) => Ok(&mailbox.places),
+        }
+    }
+
+    fn hand_out<R>(
+        &mut self,
+        index: u32,
+        due: Option<Instant>,
+        share: impl FnOnce(&T) -> R,
+    ) -> Leased<R> {
+        let (id, attempt) = self.lease(index, due);
+        Leased { item: share(self.events.item(index)), id, attempt }
+    }
+
     fn count(&self, id: MailboxId) -> usize {
         let Some(mailbox) = self.mailboxes.get(&id) else { return 0 };
-        let addresses = mailbox.addresses.as_slice();
-        addresses.iter().map(|&address| self.events.lane(address).count()).sum()
+        let places = mailbox.places.as_slice().iter();
+        // An event may wait at two of its places.
+        let waiting: HashSet<_> = places.flat_map(|&place| self.events.lane(place)).collect();
+        waiting.len()
     }
 }
 
@@ -150,7 +198,7 @@ impl<T> CompletionQueue<T> {
         let names = (routes.owners.find(session_key), routes.kinds.find(kind::ASYNC_DELEGATION));
         let mut stale = Vec::new();
         if let (Some(owner), Some(kind)) = names {
-            let lane = state.events.lane((Some(owner), Some(kind)));
+            let lane = state.events.lane(Place::Filed((Some(owner), Some(kind))));
             stale.extend(lane.filter(|&index| is_stale(&state.epochs, &state.events, index)));
         }
         for index in stale {
@@ -180,8 +228,16 @@ impl<T> Mailbox<T> {
         let mut state = queue.state.0.lock();
         let mailbox = MailboxState::new(&mut state.events.routes, selection);
         state.mailboxes.insert(id, mailbox);
+        if selection.has_say {
+            queue.judges.fetch_add(1, Ordering::AcqRel);
+            state.appoint_judge(id);
+        }
         drop(state);
         Self { queue: queue.clone(), id, lease }
+    }
+
+    pub(super) fn id(&self) -> MailboxId {
+        self.id
     }
 
     /// Its queue.
@@ -239,6 +295,9 @@ impl<T> Mailbox<T> {
     pub fn close(&self) {
         let mut state = self.queue.state.0.lock();
         state.wake_mailbox(self.id);
+        if state.dismiss_judge(self.id) {
+            self.queue.judges.fetch_sub(1, Ordering::AcqRel);
+        }
         if let Some(mailbox) = state.mailboxes.remove(&self.id) {
             mailbox.release(&mut state.events.routes);
         }
@@ -275,14 +334,12 @@ impl<T: Send + 'static> Collector<T> {
     ///
     /// # Errors
     /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the mailbox is closed or the
-    /// queue shut down.
+    /// queue shut down, [`Error::Unjudged`] if there is an address to judge first.
     pub fn poll<R>(&mut self, share: impl FnOnce(&T) -> R) -> Result<Leased<R>, Error> {
-        let due = self.mailbox.lease.and_then(|lease| Instant::now().checked_add(lease));
+        let due = self.mailbox.due();
         let queue = &self.mailbox.queue;
-        let leased = self.registration.poll(queue, |state, index| {
-            let (id, attempt) = state.lease(index, due);
-            Leased { item: share(state.events.item(index)), id, attempt }
-        })?;
+        let leased =
+            self.registration.poll(queue, |state, index| state.hand_out(index, due, share))?;
         if due.is_some() {
             queue.arm_timer();
         }
@@ -292,6 +349,30 @@ impl<T: Send + 'static> Collector<T> {
     /// What wakes it.
     pub fn signal(&self) -> &Signal {
         self.registration.signal()
+    }
+}
+
+impl<T: Send + 'static> Mailbox<T> {
+    /// As [`Collector::poll`], by somebody who does not wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn collect<R>(&self, share: impl FnOnce(&T) -> R) -> Result<Leased<R>, Error> {
+        let due = self.due();
+        let mut state = self.queue.state.0.lock();
+        let Some(index) = state.events.first_at(state.places_of(self.id)?.as_slice()) else {
+            return Err(if state.shutdown { Error::ShutDown } else { Error::Empty });
+        };
+        let leased = state.hand_out(index, due, share);
+        let armed = state.leases.arm();
+        drop(state);
+        self.queue.arm(armed);
+        Ok(leased)
+    }
+
+    /// When a lease that starts now ends by itself.
+    fn due(&self) -> Option<Instant> {
+        self.lease.and_then(|lease| Instant::now().checked_add(lease))
     }
 }
 

@@ -9,6 +9,18 @@ use super::lane::Lane;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct NameId(u32);
 
+impl NameId {
+    /// The number itself, for those who show it outside of the queue.
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The name of a number that came from outside: it need not be in use.
+    pub(super) fn of_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     name: Arc<str>,

@@ -12,13 +12,29 @@ use super::names::{NameId, Names};
 
 /// Routes that no event uses are kept up to this many, so that one that comes and goes is not made
 /// anew each time.
-const KEPT_UNUSED: usize = 1024;
+const KEPT_UNUSED: usize = 16_384;
 
 /// A route that no event uses is kept only if neither of its names is longer, in bytes.
 const KEPT_LENGTH: usize = 256;
 
 /// The owner and kind of an event, by number.
 pub(super) type Address = (Option<NameId>, Option<NameId>);
+
+/// Where an event arrives: its owner and kind, and its full address where that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub(super) address: Address,
+    pub(super) full: Option<NameId>,
+}
+
+/// What somebody may wait for: an owner's events, of a kind or of any, or those of a full address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// Of this owner, or of anybody; of this kind, or of any.
+    Filed(Address),
+    /// Of this full address.
+    Full(NameId),
+}
 
 /// A route's number. Valid while a use of it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +53,8 @@ struct Entry {
 pub(super) struct Routes {
     pub(super) owners: Names,
     pub(super) kinds: Names,
+    /// Full addresses: what a mailbox with a say of its own judges by.
+    pub(super) full: Names,
     table: HashTable<RouteId>,
     entries: Vec<Entry>,
     free: Vec<u32>,
@@ -74,6 +92,20 @@ impl Routes {
     pub(super) fn release_names(&mut self, (owner, kind): Address) {
         owner.inspect(|&owner| self.owners.release(owner));
         kind.inspect(|&kind| self.kinds.release(kind));
+    }
+
+    /// One use more of the names of an arrival.
+    pub(super) fn keep_arrival(&mut self, arrival: Arrival) {
+        let (owner, kind) = arrival.address;
+        owner.inspect(|&owner| self.owners.again(owner));
+        kind.inspect(|&kind| self.kinds.again(kind));
+        arrival.full.inspect(|&full| self.full.again(full));
+    }
+
+    /// One use less of them.
+    pub(super) fn release_arrival(&mut self, arrival: Arrival) {
+        self.release_names(arrival.address);
+        arrival.full.inspect(|&full| self.full.release(full));
     }
 
     /// The number of the route of these names, if it has one.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::mailbox::MailboxId;
-use super::waiters::{Addresses, Ticket};
+use super::routes::Arrival;
+use super::waiters::{Places, Ticket};
 use super::{CompletionQueue, State, delivered};
 use crate::error::Error;
 use crate::wake::Signal;
@@ -12,7 +13,7 @@ use crate::wake::Signal;
 #[derive(Debug)]
 pub(super) enum Interest {
     /// Whatever waits there.
-    At(Addresses),
+    At(Places),
     /// What is a mailbox's.
     Mailbox(MailboxId),
 }
@@ -48,13 +49,13 @@ impl Registration {
         take: impl FnOnce(&mut State<T>, u32) -> R,
     ) -> Result<R, Error> {
         let mut state = queue.state.0.lock();
-        let addresses = state.addresses(&self.interest)?;
-        if let Some(index) = state.events.first_at(addresses.as_slice()) {
-            let address = state.events.address(index);
+        let places = state.places(&self.interest)?;
+        if let Some(index) = state.events.first_at(places.as_slice()) {
+            let arrival = state.events.arrival(index);
             let taken = take(&mut state, index);
             self.is_known = false;
             // Not the event it was woken for, which may still wait, with nobody else told of it.
-            state.settle(&self.interest, self.ticket, |woken_for| woken_for != address);
+            state.settle(&self.interest, self.ticket, |woken_for| woken_for != arrival);
             return Ok(taken);
         }
         if state.shutdown {
@@ -64,7 +65,7 @@ impl Registration {
         if let Some(mailbox) = self.interest.mailbox().and_then(|id| state.mailboxes.get_mut(&id)) {
             mailbox.waiting.insert(self.ticket);
         }
-        state.takers.enter(self.ticket, self.signal.clone(), addresses);
+        state.takers.enter(self.ticket, self.signal.clone(), places);
         self.is_known = true;
         Err(Error::Empty)
     }
@@ -72,7 +73,7 @@ impl Registration {
     /// Leaves for good; a wake that it got goes to the next one.
     pub(super) fn leave<T>(&mut self, queue: &CompletionQueue<T>) {
         let names_nothing = match &self.interest {
-            Interest::At(addresses) => addresses.is_all(),
+            Interest::At(places) => places.is_all(),
             Interest::Mailbox(_) => true,
         };
         if !self.is_known && names_nothing {
@@ -81,8 +82,8 @@ impl Registration {
         let mut state = queue.state.0.lock();
         state.settle(&self.interest, self.ticket, |_| true);
         self.is_known = false;
-        if let Interest::At(addresses) = &mut self.interest {
-            std::mem::replace(addresses, Addresses::ALL).release(&mut state.events.routes);
+        if let Interest::At(places) = &mut self.interest {
+            std::mem::replace(places, Places::ALL).release(&mut state.events.routes);
         }
     }
 
@@ -102,34 +103,31 @@ impl Interest {
 }
 
 impl<T> State<T> {
-    fn addresses(&self, interest: &Interest) -> Result<Addresses, Error> {
+    fn places(&self, interest: &Interest) -> Result<Places, Error> {
         match interest {
-            Interest::At(addresses) => Ok(addresses.clone()),
-            Interest::Mailbox(id) => {
-                let mailbox = self.mailboxes.get(id).ok_or(Error::ShutDown)?;
-                Ok(mailbox.addresses.clone())
-            }
+            Interest::At(places) => Ok(places.clone()),
+            Interest::Mailbox(id) => self.places_of(*id).cloned(),
         }
     }
 
     /// Forgets a registration and the wake it got, which goes to the next one if `hands_on` says so
-    /// of the event's address.
+    /// of the event's arrival.
     fn settle(
         &mut self,
         interest: &Interest,
         ticket: Ticket,
-        hands_on: impl FnOnce(super::Address) -> bool,
+        hands_on: impl FnOnce(Arrival) -> bool,
     ) {
         self.takers.leave(ticket);
         if let Some(mailbox) = interest.mailbox().and_then(|id| self.mailboxes.get_mut(&id)) {
             mailbox.waiting.remove(&ticket);
         }
-        let Some(address) = self.woken.remove(&ticket) else { return };
-        if hands_on(address) {
-            self.wake_taker(address);
+        let Some(arrival) = self.woken.remove(&ticket) else { return };
+        if hands_on(arrival) {
+            self.wake_taker(arrival);
         }
         // Last: the names may go with this use.
-        self.events.routes.release_names(address);
+        self.events.routes.release_arrival(arrival);
     }
 }
 
@@ -140,9 +138,9 @@ pub struct Taker<'a, T> {
 }
 
 impl<'a, T> Taker<'a, T> {
-    pub(super) fn new(queue: &'a CompletionQueue<T>, addresses: Addresses) -> Self {
+    pub(super) fn new(queue: &'a CompletionQueue<T>, places: Places) -> Self {
         let signal = Arc::new(Signal::for_this_thread());
-        let registration = Registration::new(queue, Interest::At(addresses), signal);
+        let registration = Registration::new(queue, Interest::At(places), signal);
         Self { queue, registration }
     }
 

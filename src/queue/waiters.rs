@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Wanted;
-use super::routes::{Address, Routes};
+use super::routes::{Arrival, Place, Routes};
 use crate::wake::Signal;
 
 /// A waiter's place in the order of arrival.
@@ -13,52 +13,56 @@ pub(super) type Ticket = u64;
 #[derive(Debug)]
 struct Waiter {
     signal: Arc<Signal>,
-    addresses: Addresses,
+    places: Places,
 }
 
 /// Where what somebody waits for may arrive; it takes what waits at any of them.
 #[derive(Debug, Clone)]
-pub(super) struct Addresses(Option<Arc<[Address]>>);
+pub(super) struct Places(Option<Arc<[Place]>>);
 
 /// Where every event waits.
-const EVERYWHERE: [Address; 1] = [(None, None)];
+const EVERYWHERE: [Place; 1] = [Place::Filed((None, None))];
 
-impl Addresses {
+impl Places {
     /// Anything, of anybody.
     pub(super) const ALL: Self = Self(None);
 
     /// What waits at these; the uses of their names are the caller's to keep.
-    pub(super) fn of(addresses: Vec<Address>) -> Self {
-        Self(Some(addresses.into()))
+    pub(super) fn of(places: Vec<Place>) -> Self {
+        Self(Some(places.into()))
     }
 
-    /// The addresses for what is wanted, their names counted as used until [`Self::release`].
+    /// The places for what is wanted, their names counted as used until [`Self::release`].
     pub(super) fn acquire(routes: &mut Routes, wanted: Wanted<'_>) -> Self {
         let Routes { owners, kinds, .. } = routes;
         let mut owner = || wanted.session_key.map(|key| owners.acquire(key));
         match wanted {
             Wanted { session_key: None, types: None } => Self::ALL,
-            Wanted { types: None, .. } => Self::of(vec![(owner(), None)]),
+            Wanted { types: None, .. } => Self::of(vec![Place::Filed((owner(), None))]),
             Wanted { types: Some(types), .. } => {
-                Self::of(types.iter().map(|kind| (owner(), Some(kinds.acquire(kind)))).collect())
+                let mut place = |kind| Place::Filed((owner(), Some(kinds.acquire(kind))));
+                Self::of(types.iter().map(|kind| place(kind)).collect())
             }
         }
     }
 
     /// Gives the uses of their names back.
     pub(super) fn release(&self, routes: &mut Routes) {
-        for &address in self.as_slice() {
-            routes.release_names(address);
+        for &place in self.as_slice() {
+            match place {
+                Place::Filed(address) => routes.release_names(address),
+                Place::Full(full) => routes.full.release(full),
+            }
         }
     }
 
-    /// Whether it is anything, and so names nothing.
+    /// Whether it is anywhere, and so names nothing.
     pub(super) fn is_all(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The addresses.
-    pub(super) fn as_slice(&self) -> &[Address] {
+    /// The places.
+    pub(super) fn as_slice(&self) -> &[Place] {
         self.0.as_deref().unwrap_or(&EVERYWHERE)
     }
 }
@@ -67,7 +71,7 @@ impl Addresses {
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     waiting: HashMap<Ticket, Waiter, foldhash::fast::RandomState>,
-    lanes: HashMap<Address, BTreeSet<Ticket>, foldhash::fast::RandomState>,
+    lanes: HashMap<Place, BTreeSet<Ticket>, foldhash::fast::RandomState>,
 }
 
 impl Waiters {
@@ -77,11 +81,11 @@ impl Waiters {
     }
 
     /// Registers a waiter under its ticket.
-    pub(super) fn enter(&mut self, ticket: Ticket, signal: Arc<Signal>, addresses: Addresses) {
-        for &address in addresses.as_slice() {
-            self.lanes.entry(address).or_default().insert(ticket);
+    pub(super) fn enter(&mut self, ticket: Ticket, signal: Arc<Signal>, places: Places) {
+        for &place in places.as_slice() {
+            self.lanes.entry(place).or_default().insert(ticket);
         }
-        self.waiting.insert(ticket, Waiter { signal, addresses });
+        self.waiting.insert(ticket, Waiter { signal, places });
     }
 
     /// Removes a waiter; false if it was woken already.
@@ -89,14 +93,16 @@ impl Waiters {
         self.remove(ticket).is_some()
     }
 
-    /// Wakes the longest waiting one that an event at this address is for. Returns its ticket.
-    pub(super) fn wake_one(&mut self, (owner, kind): Address) -> Option<Ticket> {
+    /// Wakes the longest waiting one that an event that arrives there is for. Returns its ticket.
+    pub(super) fn wake_one(&mut self, arrival: Arrival) -> Option<Ticket> {
         if self.waiting.is_empty() {
             return None;
         }
-        let lanes = [(None, None), (owner, None), (None, kind), (owner, kind)];
-        let first = |address| self.lanes.get(&address)?.first().copied();
-        let ticket = lanes.into_iter().filter_map(first).min()?;
+        let (owner, kind) = arrival.address;
+        let filed = [(None, None), (owner, None), (None, kind), (owner, kind)];
+        let places = filed.into_iter().map(Place::Filed).chain(arrival.full.map(Place::Full));
+        let first = |place| self.lanes.get(&place)?.first().copied();
+        let ticket = places.filter_map(first).min()?;
         self.wake(ticket);
         Some(ticket)
     }
@@ -119,11 +125,11 @@ impl Waiters {
 
     fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
         let waiter = self.waiting.remove(&ticket)?;
-        for address in waiter.addresses.as_slice() {
-            if let Some(lane) = self.lanes.get_mut(address) {
+        for place in waiter.places.as_slice() {
+            if let Some(lane) = self.lanes.get_mut(place) {
                 lane.remove(&ticket);
                 if lane.is_empty() {
-                    self.lanes.remove(address);
+                    self.lanes.remove(place);
                 }
             }
         }

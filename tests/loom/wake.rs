@@ -1,10 +1,13 @@
 //! The signal: whenever it is set, who waits hears of it, and sees what came before.
 
 use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use hermes_core::wake::Signal;
+use hermes_core::woken::WokenList;
 use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 use super::{join_all, model};
@@ -70,5 +73,92 @@ fn a_wait_that_is_over_leaves_nothing_to_the_next() {
             assert_eq!(shared.1[place].load(Ordering::Relaxed), 1, "not the wake of the last one");
             setter.join().unwrap();
         }
+    });
+}
+
+/// What an executor waits on between two polls.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap() = true;
+        self.heard.notify_one();
+    }
+
+    fn wait_and_silence(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.heard.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+}
+
+/// A task's signal and what wakes its executor.
+fn task() -> (Signal, Arc<Bell>) {
+    let bell = Arc::new(Bell::default());
+    (Signal::for_task(Waker::from(bell.clone())), bell)
+}
+
+#[test]
+fn a_task_hears_of_a_set_before_while_or_after_its_look() {
+    model(|| {
+        let (signal, bell) = task();
+        let shared = Arc::new((signal, [AtomicUsize::new(0), AtomicUsize::new(0)]));
+        let setter = set(&shared, 0);
+        while !shared.0.take() {
+            bell.wait_and_silence();
+        }
+        assert_eq!(shared.1[0].load(Ordering::Relaxed), 1, "what was done before the set");
+        setter.join().unwrap();
+        assert!(!shared.0.take(), "a set counts once");
+    });
+}
+
+#[test]
+fn two_setters_of_a_task_lose_nothing() {
+    model(|| {
+        let (signal, bell) = task();
+        let shared = Arc::new((signal, [AtomicUsize::new(0), AtomicUsize::new(0)]));
+        let setters = [set(&shared, 0), set(&shared, 1)];
+        // The second wakes nobody where the first was not taken: its data is seen then.
+        while shared.1.iter().any(|data| data.load(Ordering::Relaxed) == 0) {
+            if !shared.0.take() {
+                bell.wait_and_silence();
+            }
+        }
+        join_all(setters);
+    });
+}
+
+#[test]
+fn a_list_rings_for_every_number() {
+    model(|| {
+        let shared = Arc::new((WokenList::default(), Bell::default()));
+        let wakers = [1, 2].map(|number| {
+            super::spawn(&shared, move |(woken, bell)| {
+                if woken.push(number) {
+                    bell.ring();
+                }
+            })
+        });
+        let mut numbers = Vec::new();
+        while numbers.len() < 2 {
+            shared.1.wait_and_silence();
+            numbers.extend(shared.0.take_all());
+        }
+        join_all(wakers);
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2]);
     });
 }

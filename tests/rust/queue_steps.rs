@@ -25,7 +25,7 @@ impl Address {
             session_key: self.owner.as_deref(),
             kind: self.kind.as_deref(),
             delegation_id: self.delegation_id.as_deref(),
-            epoch: None,
+            ..Route::default()
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn ends(id: &str) -> Route<'_> {
         session_key: Some("a"),
         kind: Some("async_delegation"),
         delegation_id: Some(id),
-        epoch: None,
+        ..Route::default()
     }
 }
 

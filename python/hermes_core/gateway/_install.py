@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 import hermes_core
 from hermes_core import async_delegation
 from hermes_core.gateway import (
+    _cli,
+    _cli_input,
+    _consumers,
     _counters,
     _fingerprint,
     _hooks,
     _known,
+    _messaging,
+    _messaging_hooks,
+    _messaging_turns,
     _queue_swap,
     _replacements,
     _tui,
@@ -23,15 +29,38 @@ from hermes_core.gateway._records import RecordShare
 from hermes_core.gateway._report import IncompatibleGateway, InstallReport, Status
 
 if TYPE_CHECKING:
+    from queue import Queue
     from types import ModuleType
 
 logger = logging.getLogger("hermes_core.gateway")
 
-FRONT_ENDS: dict[str, tuple[str, Callable[[Any], Callable[..., Any]]]] = {
-    _known.MESSAGING: ("_drain_gateway_watch_events", _replacements.watch_drain_for),
-    _known.TUI: ("_notification_poller_loop", _tui.poller_for),
+FRONT_ENDS: dict[str, dict[str, Callable[[Any], Callable[..., Any]] | None]] = {
+    _known.ADAPTERS: {
+        "BasePlatformAdapter._release_session_guard": _messaging_hooks.release_for,
+        "BasePlatformAdapter._heal_stale_session_lock": _messaging_hooks.heal_for,
+        "BasePlatformAdapter._start_session_processing": _messaging_turns.start_for,
+    },
+    _known.SESSIONS: {
+        "SessionStore.get_or_create_session": _messaging_hooks.session_for,
+        "SessionStore.reset_session": _messaging_hooks.reset_for,
+    },
+    _known.MESSAGING: {
+        "_drain_gateway_watch_events": _replacements.watch_drain_for,
+        "GatewayRunner._release_running_agent_state": _messaging_hooks.end_of_run_for,
+        "GatewayRunner._update_platform_runtime_status": _messaging_hooks.platform_status_for,
+        "GatewayRunner._handle_message_with_agent": _messaging_turns.agent_turn_for,
+        "GatewayRunner._async_delegation_watcher": _messaging.watcher_for,
+    },
+    _known.TUI: {"_notification_poller_loop": _tui.poller_for},
+    _known.CLI: {"HermesCLI.run.process_loop": None},
 }
-"""Front-end modules, with the one function in each that the core stands in for, and by what."""
+"""Front-end modules, with the functions in each that the core stands in for, and by what.
+
+A module is served whole or not at all, and only if those that it leans on are. The CLI's loop
+stays; what it waits at is exchanged.
+"""
+
+LEANS_ON = {_known.MESSAGING: (_known.ADAPTERS, _known.SESSIONS)}
 
 QUEUE = f"{_known.PROCESSES}.process_registry.completion_queue"
 
@@ -107,7 +136,7 @@ def status() -> Status:
         if _current is None:
             version = _fingerprint.version()
             return Status(False, version, [], [], [], 0, _counters.snapshot())
-        return Status(True, *_current.report(), _counters.snapshot())
+        return Status(True, *_current.report(), _counters.snapshot() | _messaging.waiting())
 
 
 def own_version() -> str:
@@ -127,7 +156,8 @@ class Installation:
         self._version = _fingerprint.version()
         self._registry = registry
         self._processes = processes
-        self._swaps: list[_Swap] = []
+        self._swaps: list[_Swap | _cli.InputSwap] = []
+        self._served: list[ModuleType] = []
         self._left_alone: dict[str, str] = {}
         self._moved = 0
         self._announced = False
@@ -143,6 +173,7 @@ class Installation:
         # Queue and records first: what the new functions do must find them in place.
         self._records.install()
         self._moved = self._queue.install()
+        async_delegation._refusal = _consumers.refusal
         for owner, label, name, ours in self._core_parts():
             self._replace(owner, f"{label}.{name}", name, ours)
         self._finder.install()
@@ -159,6 +190,8 @@ class Installation:
             else:
                 left_alone.append(f"{swap.label}: something else has replaced it since")
         _tui.leave()
+        _messaging.give_way()
+        async_delegation._refusal = None
         moved = self._queue.uninstall()
         self._records.uninstall()
         return InstallReport(self._version, [*put_back, QUEUE][::-1], [], left_alone, moved)
@@ -166,11 +199,12 @@ class Installation:
     def report(self) -> InstallReport:
         """Return what is replaced now."""
         labels = [QUEUE, *(swap.label for swap in self._swaps)]
+        served = {_hooks.name_of(module) for module in self._served}
         pending = [
             name
-            for name, (function, _) in FRONT_ENDS.items()
-            if not any(swap.name == function for swap in self._swaps)
-            and f"{name}.{function}" not in self._left_alone
+            for name, functions in FRONT_ENDS.items()
+            if name not in served
+            and not any(f"{name}.{function}" in self._left_alone for function in functions)
         ]
         left_alone = [f"{label}: {reason}" for label, reason in self._left_alone.items()]
         return InstallReport(self._version, labels, pending, left_alone, self._moved)
@@ -203,24 +237,43 @@ class Installation:
                 self._attend(name, module)
 
     def _attend(self, name: str, module: ModuleType) -> None:
-        function, stand_in = FRONT_ENDS[name]
-        label = f"{name}.{function}"
-        if any(swap.owner is module for swap in self._swaps):
+        functions = FRONT_ENDS[name]
+        if module in self._served:
             return
-        if function not in vars(module) and _hooks.still_importing(module):
+        heads = {function.partition(".")[0] for function in functions}
+        if not heads <= vars(module).keys() and _hooks.still_importing(module):
             _hooks.when_imported(module, self._front_end_came)
             return
-        part = next(p for p in _fingerprint.parts(self._version) if str(p) == label)
-        if (problem := _fingerprint.in_memory(part, module)) is not None:
-            self._left_alone[label] = problem
-            logger.warning("hermes_core leaves %s alone: %s", label, problem)
+        if found := self._problems(name, module):
+            self._left_alone.update(found)
+            for label, problem in found.items():
+                logger.warning("hermes_core leaves %s alone: %s", label, problem)
             return
-        self._replace(module, label, function, stand_in(vars(module)[function]))
-        self._left_alone.pop(label, None)
+        for function, stand_in in functions.items():
+            if stand_in is None:
+                self._exchange_inputs(module.HermesCLI)
+                continue
+            owner, attribute = _hooks.owner_of(module, function)
+            self._replace(owner, f"{name}.{function}", attribute, stand_in(vars(owner)[attribute]))
+            self._left_alone.pop(f"{name}.{function}", None)
+        self._served.append(module)
+
+    def _problems(self, name: str, module: ModuleType) -> dict[str, str]:
+        """Say which functions of a front end are not the known ones, and why."""
+        known = {str(part): part for part in _fingerprint.parts(self._version)}
+        found: dict[str, str] = {}
+        for function in FRONT_ENDS[name]:
+            label = f"{name}.{function}"
+            if (problem := _fingerprint.in_memory(known[label], module)) is not None:
+                found[label] = problem
+        for other in LEANS_ON.get(name, ()):
+            if any(label.startswith(f"{other}.") for label in self._left_alone):
+                found |= {f"{name}.{each}": f"leans on {other}" for each in FRONT_ENDS[name]}
+        return found
 
     def _front_end_came(self, module: ModuleType) -> None:
         """Serve a front end whose import has just ended, on the thread that imported it."""
-        name = module.__spec__.name if module.__spec__ is not None else module.__name__
+        name = _hooks.name_of(module)
         try:
             with _lock:
                 if _current is self and not self.leaving:
@@ -230,8 +283,21 @@ class Installation:
             # The import must not fail for it: the front end works with its own function, too.
             logger.exception("hermes_core could not serve %s", name)
 
+    def _exchange_inputs(self, cli_class: type) -> None:
+        processes, events = self._processes, async_delegation.completion_queue
+
+        def text_of(event: Any) -> str | None:
+            return _replacements.notification(processes.process_registry, processes, event)
+
+        def make(plain: Queue[Any], cli: Any) -> _cli_input.InputQueue:
+            return _cli_input.InputQueue(plain, cli, events, text_of)
+
+        self._do(_cli.InputSwap(cli_class, f"{_known.CLI}.HermesCLI.{_cli.ATTRIBUTE}", make))
+
     def _replace(self, owner: Any, label: str, name: str, ours: Callable[..., Any]) -> None:
-        swap = _Swap(owner, label, name, ours)
+        self._do(_Swap(owner, label, name, ours))
+
+    def _do(self, swap: _Swap | _cli.InputSwap) -> None:
         self._swaps.append(swap)  # first: what is not done yet can be undone all the same
         swap.do()
 
@@ -263,23 +329,23 @@ class Installation:
 class _Swap:
     """One attribute that holds something of ours."""
 
-    __slots__ = ("_original", "_ours", "label", "name", "owner")
+    __slots__ = ("_name", "_original", "_ours", "_owner", "label")
 
     def __init__(self, owner: Any, label: str, name: str, ours: Callable[..., Any]) -> None:
-        self.owner = owner
         self.label = label
-        self.name = name
+        self._owner = owner
+        self._name = name
         self._ours = ours
         self._original = vars(owner)[name]
 
     def do(self) -> None:
-        setattr(self.owner, self.name, self._ours)
+        setattr(self._owner, self._name, self._ours)
 
     def undo(self) -> bool:
         """Put the original back, unless someone has put a third thing there, say a wrapper."""
-        present = vars(self.owner).get(self.name)
+        present = vars(self._owner).get(self._name)
         if present is self._ours:
-            setattr(self.owner, self.name, self._original)
+            setattr(self._owner, self._name, self._original)
         return present is self._ours or present is self._original
 
 

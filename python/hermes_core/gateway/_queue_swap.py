@@ -23,6 +23,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from hermes_core import CompletionQueue
+from hermes_core.gateway import _takeover
 from hermes_core.gateway._counters import count
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class GatewayQueue(CompletionQueue[Any]):
         if (take_over := take_overs.get(caller.f_code)) is not None:
             take_over(caller.f_locals)
         return CompletionQueue.get(self, block, timeout, **wanted)
+
+    def empty(self) -> bool:
+        """Say whether nothing waits; a watcher from before the install ends here."""
+        _takeover.at_look(sys._getframe(1))
+        return CompletionQueue.empty(self)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put an event; after an uninstall it goes on to the gateway's own queue."""

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from hermes_core import CompletionQueue
-from hermes_core.gateway import _known
+from hermes_core.gateway import _cli_input, _known
 from hermes_core.gateway._counters import count
 
 logger = logging.getLogger("hermes_core.gateway")
@@ -45,10 +45,13 @@ def drain_for(
 
         The TUI gets none: it asks after each turn on behalf of no session in particular, and
         would hand what belongs to another session to its own. The poller of each session
-        delivers there, as soon as the turn is over.
+        delivers there, as soon as the turn is over. The CLI's loop gets none either: they line
+        up in its input queue.
         """
         if _called_by_the_tui(sys._getframe(1)):
             turn_ended()
+            return []
+        if _cli_input.collect():
             return []
         results: list[tuple[Event, str]] = []
         # What arrives meanwhile is for the next drain: this one must end.

@@ -136,3 +136,83 @@ fn a_relaxed_set_shows_nothing_of_what_came_before() {
         setter.join().unwrap();
     });
 }
+
+/// A set that finds the flag set wakes nobody, so a task clears the flag first.
+#[test]
+fn a_task_that_looks_before_it_clears_misses_the_second_set() {
+    tell_apart(|is_right| {
+        let shared = Arc::new(Shared::default());
+        let setters = [0, 1].map(|place| {
+            spawn(&shared, move |shared| {
+                shared.data[place].store(1, Ordering::Relaxed);
+                if !shared.set.swap(true, Ordering::AcqRel) {
+                    shared.parker.unpark();
+                }
+            })
+        });
+        let clear = || shared.set.swap(false, Ordering::AcqRel);
+        loop {
+            shared.parker.park();
+            if is_right {
+                clear();
+            }
+            if shared.data.iter().all(|data| data.load(Ordering::Relaxed) == 1) {
+                break;
+            }
+            if !is_right {
+                clear();
+            }
+        }
+        join_all(setters);
+    });
+}
+
+#[test]
+fn a_wake_that_is_not_kept_comes_before_the_task_waits() {
+    tell_apart(|is_right| {
+        let shared = Arc::new(Shared::default());
+        let setter = spawn(&shared, move |shared| {
+            shared.set.swap(true, Ordering::AcqRel);
+            // Wrong: only a task that says it waits is woken, and it has not said so yet.
+            if is_right || shared.waits.load(Ordering::Acquire) {
+                shared.parker.unpark();
+            }
+        });
+        if !shared.set.swap(false, Ordering::AcqRel) {
+            shared.waits.store(true, Ordering::Release);
+            shared.parker.park();
+        }
+        setter.join().unwrap();
+    });
+}
+
+/// The list is taken after the bell was silenced, or a number stays behind a bell that is silent.
+#[test]
+fn a_list_taken_before_its_bell_is_silenced_keeps_a_number() {
+    tell_apart(|is_right| {
+        let shared = Arc::new((Mutex::new(Vec::new()), Parker::default()));
+        let wakers = [1, 2].map(|number| {
+            spawn(&shared, move |(woken, bell)| {
+                let mut woken = woken.lock().unwrap();
+                woken.push(number);
+                let is_only = woken.len() == 1;
+                drop(woken);
+                if is_only {
+                    bell.unpark();
+                }
+            })
+        });
+        let take_all = || std::mem::take(&mut *shared.0.lock().unwrap()).len();
+        let mut count = 0;
+        while count < 2 {
+            if !is_right {
+                count += take_all();
+            }
+            shared.1.park();
+            if is_right {
+                count += take_all();
+            }
+        }
+        join_all(wakers);
+    });
+}
