@@ -72,11 +72,6 @@ def look(runner: Any, event: Event) -> View:
     return View(None, keys)
 
 
-def is_idle(runner: Any, event: Event) -> bool:
-    """Say whether this event, put to its chat now, would begin a turn and interrupt none."""
-    return look(runner, event).obstacle in (None, Obstacle.OVER)
-
-
 def _enrich(event: Event, key: str) -> None:
     """Fill in the routing fields that the gateway builds a source from, where it has no better.
 
