@@ -42,7 +42,8 @@ async def test_a_result_reaches_its_idle_chat(
         await g.idle()
         assert messaging.queue.unfinished_tasks == 0
         assert ("a", f"answer to {g.turn('a').text.splitlines()[0]}") in g.sent
-        assert g.watcher is not None and not g.watcher.done()
+        assert g.watcher is not None
+        assert not g.watcher.done()
 
 
 @asynchronous

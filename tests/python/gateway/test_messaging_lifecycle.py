@@ -62,6 +62,7 @@ async def test_a_stopping_gateway_begins_no_turn(messaging: Host, tmp_path: Path
         for name in ("d1", "d2"):
             messaging.queue.put(result("a", name))
         await g.waiting(Obstacle.BUSY, 2)
+        g.runner._restart_drain_timeout = 0.0
         await g.runner.stop()
         messaging.queue.put(result("b", "d3"))
         assert g.watcher is not None
@@ -195,6 +196,7 @@ async def test_a_result_from_before_a_reset_is_parked(
         start(messaging, old)
         elsewhere = start(messaging, other, "b")
         await talk(g, command)
+        await talk(g, "/approve")  # the gateway asks back
         fresh = Child("fresh")
         fresh_name = start(messaging, fresh)
         for child in (old, other, fresh):
