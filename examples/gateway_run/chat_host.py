@@ -17,7 +17,10 @@ from typing import IO
 # As in the gateway's own launcher, before its plugins put their folders first on the path: one of
 # those holds a `cron`, too.
 import cron.jobs
-import cron.scheduler_provider
+import cron.scheduler_provider  # noqa: F401
+
+# The first turn would import it, which takes seconds; now it passes while the first part runs.
+import run_agent  # noqa: F401
 from gateway.config import GatewayConfig, Platform, PlatformConfig
 from gateway.platform_registry import PlatformEntry, platform_registry
 from gateway.run import start_gateway

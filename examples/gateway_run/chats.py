@@ -106,7 +106,7 @@ class Chats:
         self.gateway.write(chat, line)
 
     def _delivered(self, label: str) -> None:
-        """Wait until the turn that a result started has ended; the verdict says if it never came."""
+        """Wait until the turn that a result started has ended; the verdict says if none did."""
         token = self.script.token(label)
 
         def back() -> bool:
