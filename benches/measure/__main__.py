@@ -28,8 +28,16 @@ BENCHES = Path(__file__).resolve().parents[1]
 LATER_GATEWAY = BENCHES.parent / ".run" / "gateways" / "0.19.0"
 
 ANYWHERE = ("operations", "import")
-HERE = ("depth", "queued-memory", "wheel")
-BESIDE_A_GATEWAY = ("delegations", "records", "notifications", "record-memory")
+HERE = ("depth", "mailboxes", "queued-memory", "wheel")
+BESIDE_A_GATEWAY = (
+    "delegations",
+    "records",
+    "notifications",
+    "arrival",
+    "turns",
+    "processor",
+    "record-memory",
+)
 BESIDE_A_LATER_ONE = ("batches",)
 
 

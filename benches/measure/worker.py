@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 
-from . import cases_gateway, cases_process, cases_queue, cases_text
+from . import cases_delivery, cases_gateway, cases_process, cases_queue, cases_text
 from .runner import EARNEST, QUICK, Batch, Effort, measure, with_growth
 
 GROUPS: dict[str, Callable[[Effort], Iterator[Batch]]] = {
@@ -14,6 +14,10 @@ GROUPS: dict[str, Callable[[Effort], Iterator[Batch]]] = {
     "depth": cases_queue.depth,
     "delegations": cases_gateway.delegations,
     "records": cases_gateway.records,
+    "arrival": cases_delivery.arrival,
+    "turns": cases_delivery.turns,
+    "processor": cases_delivery.processor,
+    "mailboxes": cases_delivery.mailboxes,
     "notifications": cases_text.notifications,
     "batches": cases_text.batches,
     "import": cases_process.import_time,

@@ -84,6 +84,8 @@ _elsewhere: Elsewhere | None = None
 #: Set once this registry has been put out of a gateway. Whoever still holds one of the functions
 #: below, from an import or in a wrapper, must not start what the gateway neither counts nor stops.
 _successor: Successor | None = None
+#: Says why a dispatch from a session must be refused, if it must; set by the gateway's adapter.
+_refusal: Callable[[str], str | None] | None = None
 _on_end: Callable[[str, str, float], None] | None = None
 
 
@@ -199,6 +201,9 @@ def _dispatch(
     job: Job, limit: int, instead: str, delegation_id: str | None = None
 ) -> dict[str, Any]:
     record = job.record
+    refusal = _refusal
+    if refusal is not None and (error := refusal(record["session_key"])) is not None:
+        return {"status": "rejected", "error": error, "reason": "no_consumer"}
     while True:
         successor, elsewhere = _successor, _elsewhere
         if successor is not None and "is_batch" not in record:

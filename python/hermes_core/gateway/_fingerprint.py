@@ -13,7 +13,7 @@ import importlib.metadata
 import inspect
 import re
 import sys
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 from hermes_core.gateway._known import KNOWN, Part
@@ -76,24 +76,42 @@ def in_memory(part: Part, module: ModuleType) -> str | None:
     `module` is the loaded module; its name differs from the part's where it runs as `__main__`.
     """
     owner: object = module
-    *path, name = part.name.split(".")
-    for step in path:
-        owner = getattr(owner, step, None)
-    function = vars(owner).get(name) if hasattr(owner, "__dict__") else None
+    function: object = None
+    inner: list[str] = []
+    for step in part.name.split("."):
+        if isinstance(function, FunctionType):
+            inner.append(step)
+            continue
+        function = vars(owner).get(step) if hasattr(owner, "__dict__") else None
+        owner = function
     if function is None:
         return "not there"
     if not isinstance(function, FunctionType):
         return f"is now a {type(function).__name__}, put there by something else"
+    code: CodeType | None = function.__code__
+    for step in inner:
+        code = _inner_function(code, step)
+    if code is None:
+        return f"{function.__qualname__} of {function.__code__.co_filename} does not define it"
     lines = _source_lines(part.module)
     found = None if isinstance(lines, str) else _find_block(lines, part.name)
     if found is None or digest(found[1]) != part.digest:
         return "its source differs from the known one"
-    code = function.__code__
     if code.co_firstlineno != found[0] or code.co_filename != getattr(module, "__file__", None):
         return f"replaced by {code.co_qualname} of {code.co_filename}"
-    if (signature := parameters(function)) != part.parameters:
+    if not inner and (signature := parameters(function)) != part.parameters:
         return f"takes ({signature}), known ({part.parameters})"
     return None
+
+
+def _inner_function(code: CodeType | None, name: str) -> CodeType | None:
+    """Return the code of the function that a function defines in its body."""
+    inner = (
+        const
+        for const in (code.co_consts if code is not None else ())
+        if isinstance(const, CodeType)
+    )
+    return next((const for const in inner if const.co_name == name), None)
 
 
 def digest(text: str) -> str:
@@ -155,10 +173,8 @@ def _find_block(lines: list[str], qualname: str) -> tuple[int, str] | None:
     """Return the line number and the text of a function in the source of its module."""
     indent = ""
     start = 0
-    *classes, name = qualname.split(".")
-    steps = [f"class {step}" for step in classes] + [f"def {name}"]
-    for step in steps:
-        pattern = re.compile(rf"{indent}(?:async )?{re.escape(step)}\b")
+    for step in qualname.split("."):
+        pattern = re.compile(rf"{indent}(?:class|(?:async )?def) {re.escape(step)}\b")
         for number in range(start, len(lines)):
             if pattern.match(lines[number]):
                 start = number + 1

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import hermes_core
 from hermes_core import async_delegation
 from hermes_core.gateway import (
+    _cli,
+    _cli_input,
+    _consumers,
     _counters,
     _fingerprint,
     _hooks,
@@ -18,20 +21,21 @@ from hermes_core.gateway import (
     _messaging,
     _messaging_hooks,
     _messaging_turns,
-    _poller,
     _queue_swap,
     _replacements,
+    _tui,
     _watch_drain,
 )
 from hermes_core.gateway._records import RecordShare
 from hermes_core.gateway._report import IncompatibleGateway, InstallReport, Status
 
 if TYPE_CHECKING:
+    from queue import Queue
     from types import ModuleType
 
 logger = logging.getLogger("hermes_core.gateway")
 
-FRONT_ENDS: dict[str, dict[str, Callable[[Any], Callable[..., Any]]]] = {
+FRONT_ENDS: dict[str, dict[str, Callable[[Any], Callable[..., Any]] | None]] = {
     _known.ADAPTERS: {
         "BasePlatformAdapter._release_session_guard": _messaging_hooks.release_for,
         "BasePlatformAdapter._heal_stale_session_lock": _messaging_hooks.heal_for,
@@ -48,11 +52,13 @@ FRONT_ENDS: dict[str, dict[str, Callable[[Any], Callable[..., Any]]]] = {
         "GatewayRunner._handle_message_with_agent": _messaging_turns.agent_turn_for,
         "GatewayRunner._async_delegation_watcher": _messaging.watcher_for,
     },
-    _known.TUI: {"_notification_poller_loop": _poller.poller_for},
+    _known.TUI: {"_notification_poller_loop": _tui.poller_for},
+    _known.CLI: {"HermesCLI.run.process_loop": None},
 }
 """Front-end modules, with the functions in each that the core stands in for, and by what.
 
-A module is served whole or not at all, and only if those that it leans on are.
+A module is served whole or not at all, and only if those that it leans on are. The CLI's loop
+stays; what it waits at is exchanged.
 """
 
 LEANS_ON = {_known.MESSAGING: (_known.ADAPTERS, _known.SESSIONS)}
@@ -151,7 +157,7 @@ class Installation:
         self._version = _fingerprint.version()
         self._registry = registry
         self._processes = processes
-        self._swaps: list[_Swap] = []
+        self._swaps: list[_Swap | _cli.InputSwap] = []
         self._served: list[ModuleType] = []
         self._left_alone: dict[str, str] = {}
         self._moved = 0
@@ -168,6 +174,7 @@ class Installation:
         # Queue and records first: what the new functions do must find them in place.
         self._records.install()
         self._moved = self._queue.install()
+        async_delegation._refusal = _consumers.refusal
         for owner, label, name, ours in self._core_parts():
             self._replace(owner, f"{label}.{name}", name, ours)
         self._finder.install()
@@ -183,7 +190,9 @@ class Installation:
                 put_back.append(swap.label)
             else:
                 left_alone.append(f"{swap.label}: something else has replaced it since")
+        _tui.leave()
         _messaging.give_way()
+        async_delegation._refusal = None
         moved = self._queue.uninstall()
         self._records.uninstall()
         return InstallReport(self._version, [*put_back, QUEUE][::-1], [], left_alone, moved)
@@ -217,6 +226,11 @@ class Installation:
             report.version,
         )
 
+    def _turn_ended(self) -> None:
+        """A turn of the TUI has ended."""
+        self.announce()
+        _tui.turn_ended()
+
     def attend_front_ends(self) -> None:
         """Serve the front ends that are imported; wait for those that are being imported."""
         for name in FRONT_ENDS:
@@ -237,6 +251,9 @@ class Installation:
                 logger.warning("hermes_core leaves %s alone: %s", label, problem)
             return
         for function, stand_in in functions.items():
+            if stand_in is None:
+                self._exchange_inputs(module.HermesCLI)
+                continue
             owner, attribute = _hooks.owner_of(module, function)
             self._replace(owner, f"{name}.{function}", attribute, stand_in(vars(owner)[attribute]))
             self._left_alone.pop(f"{name}.{function}", None)
@@ -267,8 +284,21 @@ class Installation:
             # The import must not fail for it: the front end works with its own function, too.
             logger.exception("hermes_core could not serve %s", name)
 
+    def _exchange_inputs(self, cli_class: type) -> None:
+        processes, events = self._processes, async_delegation.completion_queue
+
+        def text_of(event: Any) -> str | None:
+            return _replacements.notification(processes.process_registry, processes, event)
+
+        def make(plain: Queue[Any], cli: Any) -> _cli_input.InputQueue:
+            return _cli_input.InputQueue(plain, cli, events, text_of)
+
+        self._do(_cli.InputSwap(cli_class, f"{_known.CLI}.HermesCLI.{_cli.ATTRIBUTE}", make))
+
     def _replace(self, owner: Any, label: str, name: str, ours: Callable[..., Any]) -> None:
-        swap = _Swap(owner, label, name, ours)
+        self._do(_Swap(owner, label, name, ours))
+
+    def _do(self, swap: _Swap | _cli.InputSwap) -> None:
         self._swaps.append(swap)  # first: what is not done yet can be undone all the same
         swap.do()
 
@@ -292,7 +322,7 @@ class Installation:
                 processes.ProcessRegistry,
                 f"{_known.PROCESSES}.ProcessRegistry",
                 "drain_notifications",
-                _replacements.drain_for(processes, self.announce),
+                _replacements.drain_for(processes, self._turn_ended),
             ),
         ]
 
@@ -300,23 +330,23 @@ class Installation:
 class _Swap:
     """One attribute that holds something of ours."""
 
-    __slots__ = ("_original", "_ours", "label", "name", "owner")
+    __slots__ = ("_name", "_original", "_ours", "_owner", "label")
 
     def __init__(self, owner: Any, label: str, name: str, ours: Callable[..., Any]) -> None:
-        self.owner = owner
         self.label = label
-        self.name = name
+        self._owner = owner
+        self._name = name
         self._ours = ours
         self._original = vars(owner)[name]
 
     def do(self) -> None:
-        setattr(self.owner, self.name, self._ours)
+        setattr(self._owner, self._name, self._ours)
 
     def undo(self) -> bool:
         """Put the original back, unless someone has put a third thing there, say a wrapper."""
-        present = vars(self.owner).get(self.name)
+        present = vars(self._owner).get(self._name)
         if present is self._ours:
-            setattr(self.owner, self.name, self._original)
+            setattr(self._owner, self._name, self._original)
         return present is self._ours or present is self._original
 
 

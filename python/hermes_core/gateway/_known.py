@@ -28,6 +28,9 @@ ADAPTERS = "gateway.platforms.base"
 SESSIONS = "gateway.session"
 MESSAGING = "gateway.run"
 TUI = "tui_gateway.server"
+CLI = "cli"
+PLUGINS = "hermes_cli.plugins"
+DELEGATE = "tools.delegate_tool"
 
 KNOWN: dict[str, tuple[Part, ...]] = {
     "0.17.0": (
@@ -253,6 +256,91 @@ KNOWN: dict[str, tuple[Part, ...]] = {
             "_run_prompt_submit",
             "rid, sid, session, text",
             "780d29535d663a7410b96081548be17bcc472cc6358b950ffdc236aeda907094",
+        ),
+        Part(
+            TUI,
+            "_emit",
+            "event, sid, payload",
+            "d823e8a6e97f1b8780132e4f0f78aee0b3855748585d411ef8676cc1c938e59f",
+        ),
+        Part(
+            CLI,
+            "HermesCLI.run.process_loop",
+            "",
+            "af8db6e070fbc863f6bbdd7741f331a2734618549adcba99b61b54b7d9b6d5f5",
+        ),
+        Part(
+            CLI,
+            "HermesCLI._check_config_mcp_changes",
+            "self",
+            "63b674e0c77349e921eded160101f879c68e949031095a91512d2101cb617dbc",
+        ),
+        Part(
+            CLI,
+            "HermesCLI._maybe_continue_goal_after_turn",
+            "self",
+            "78fa870ecbab4507c5d7ebd6dbaa27d57f269ddc995e5d7072f9bf8ed61b56d4",
+        ),
+        Part(
+            PLUGINS,
+            "PluginManager.__init__",
+            "self",
+            "4af9986334b0e555c9bd483979e68dbba007d5e4db8a344ee00d199d8f66d818",
+        ),
+        Part(
+            PLUGINS,
+            "get_plugin_manager",
+            "",
+            "751cb1d2e0b7fdb2c3d2ba01bf6c050721ca1cd116a181d3ad77f682d78a1901",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner.__init__",
+            "self, config",
+            "ae8602e50097566307fcc47f98120550825eb3a0400315f293038bd359fe4147",
+        ),
+        Part(
+            TUI,
+            "_init_session",
+            "sid, key, agent, history, cols, cwd, session_db",
+            "2d0f74ed19e925f61a650763973ab5434143570f4ce32f5d7d1935696043da45",
+        ),
+        Part(
+            TUI,
+            "_start_agent_build",
+            "sid, session",
+            "b2f18052371dbcaabd80b806ee3c7dea0fa76130fad7760a3b949d765cbb3b61",
+        ),
+        Part(
+            TUI,
+            "_finalize_session",
+            "session, end_reason",
+            "0208c48dd7b37ee7edd85c5bb9c3ee69fe03acd462f64707a90e14ab2b1dc02f",
+        ),
+        Part(
+            TUI,
+            "_close_session_by_id",
+            "sid, *, end_reason",
+            "84ab15ed364e271c0d66ad19ec603969452d08b67cbc71a7425833d5e23ccbe8",
+        ),
+        Part(
+            TUI,
+            "_reset_session_agent",
+            "sid, session",
+            "14899d76ba20474a3f95725d725381f2a1a102593883e41a7958e228448e692a",
+        ),
+        Part(
+            TUI,
+            "_sync_session_key_after_compress",
+            "sid, session, *, clear_pending_title, restart_slash_worker",
+            "27ce8adde363871a7ad1f17d7e934a84a484c071f8686e747efbb541c9a408e3",
+        ),
+        Part(
+            DELEGATE,
+            "delegate_task",
+            "goal, context, toolsets, tasks, max_iterations, acp_command, acp_args, role, "
+            "background, parent_agent",
+            "1780de19d0289b33dab5aa1887c5dcf5dec6a0a82f9e51b5bde256994b7a00ff",
         ),
     ),
 }

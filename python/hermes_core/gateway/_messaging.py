@@ -17,11 +17,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from hermes_core import async_delegation
-from hermes_core.gateway import _messaging_chats, _takeover
+from hermes_core.gateway import _messaging_chats
 from hermes_core.gateway._counters import count
 from hermes_core.gateway._messaging_chats import Obstacle
 from hermes_core.gateway._messaging_turns import Handover
-from hermes_core.gateway._queue_swap import sweep
+from hermes_core.gateway._queue_swap import sweep, take_overs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -318,17 +318,40 @@ def waiting() -> dict[str, int]:
     return counts
 
 
+class TakenOver(asyncio.CancelledError):
+    """Ends a watcher of the gateway's that ours goes on for."""
+
+
+# The loop keeps weak references only.
+_successors: set[asyncio.Task[None]] = set()
+
+
 def watcher_for(original: Watcher) -> Watcher:
-    """Make the stand-in for `GatewayRunner._async_delegation_watcher`."""
-    names = getattr(original, "__globals__", {})
+    """Make the stand-in for `GatewayRunner._async_delegation_watcher`.
+
+    One that is at work already cannot be found from outside: the gateway keeps no reference to its
+    task. But a look of its begins with the queue's `empty`, and there it gives way.
+    """
+    names = original.__globals__
+    code = original.__code__
 
     async def _async_delegation_watcher(self: Any, interval: float = 2.0) -> None:
         """Deliver results as they come; after an uninstall, look as the gateway does."""
-        while _takeover.is_ours(self):
+        while take_overs.get(code) is take_over:
             courier = Courier(self, lambda e: names["_format_gateway_process_notification"](e))
             await courier.run()
             if not courier.gave_way:
                 return
         await original(self, interval)
 
-    return _takeover.mark(_async_delegation_watcher)
+    def take_over(found: dict[str, Any]) -> None:
+        if found.get("requeue") or found.get("async_events"):
+            return  # it has events in hand, and delivers them first
+        ours = _async_delegation_watcher(found["self"], found["interval"])
+        task = asyncio.get_running_loop().create_task(ours)
+        _successors.add(task)
+        task.add_done_callback(_successors.discard)
+        raise TakenOver
+
+    take_overs[code] = take_over
+    return _async_delegation_watcher

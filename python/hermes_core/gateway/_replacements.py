@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from hermes_core.gateway import _known
+from hermes_core.gateway import _cli_input, _known
 from hermes_core.gateway._counters import count
 
 logger = logging.getLogger("hermes_core.gateway")
@@ -24,12 +24,12 @@ WRAPPER_FRAMES = 8
 
 
 def drain_for(
-    processes: Any, announce: Callable[[], None]
+    processes: Any, turn_ended: Callable[[], None]
 ) -> Callable[[Any], list[tuple[Event, str]]]:
     """Make the stand-in for `ProcessRegistry.drain_notifications`.
 
     `processes` is the gateway's module; its formatter is looked up at each call, as the
-    gateway's own drain does. `announce` is called after each turn of the TUI.
+    gateway's own drain does. `turn_ended` is called after each turn of the TUI.
     """
 
     def drain_notifications(self: Any) -> list[tuple[Event, str]]:
@@ -37,10 +37,13 @@ def drain_for(
 
         The TUI gets none: it asks after each turn on behalf of no session in particular, and
         would hand what belongs to another session to its own. The poller of each session
-        delivers there, as soon as the turn is over.
+        delivers there, as soon as the turn is over. The CLI's loop gets none either: they line
+        up in its input queue.
         """
         if _called_by_the_tui(sys._getframe(1)):
-            announce()
+            turn_ended()
+            return []
+        if _cli_input.collect():
             return []
         results: list[tuple[Event, str]] = []
         # What arrives meanwhile is for the next drain: this one must end.
@@ -49,13 +52,7 @@ def drain_for(
                 event = self.completion_queue.get_nowait()
             except Exception:  # empty by now, or shut down
                 break
-            try:
-                text = _text(self, processes, event)
-            except Exception:
-                # One bad event must not take those behind it along: they are dequeued for good.
-                logger.exception("an event could not be made into a notification: %r", type(event))
-                text = None
-            if text:
+            if text := notification(self, processes, event):
                 results.append((event, text))
             else:
                 count("events without a notification")
@@ -73,6 +70,16 @@ def _called_by_the_tui(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def notification(registry: Any, processes: Any, event: Any) -> str | None:
+    """Make an event into a text, by the formatter in the gateway's module; `None` for none."""
+    try:
+        return _text(registry, processes, event)
+    except Exception:
+        # One bad event must not take those behind it along.
+        logger.exception("an event could not be made into a notification: %r", type(event))
+        return None
 
 
 def _text(registry: Any, processes: Any, event: Any) -> str | None:

@@ -1,0 +1,91 @@
+"""A process of one side, the gateway with the core or without, that measures when asked.
+
+The process inherits a pipe for questions and one for answers: the front ends take stdin and stdout
+for themselves. A question is the name of a measurement and a word for it, how many times, say; the
+answer is a number.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import home
+from .runner import Work
+
+PIPES = "HERMES_CORE_MEASURE_PIPES"
+BENCHES = Path(__file__).resolve().parents[1]
+
+Measure = Callable[[str], float]
+
+
+class Side:
+    """The process, from outside."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        base_url: str,
+        *,
+        plugin: bool = False,
+        terminal: int | None = None,
+        path: Sequence[str] = (),
+    ) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="hermes-bench-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        home.write(folder, base_url, plugin=plugin)
+        questions, self._questions = os.pipe()
+        self._answers, answers = os.pipe()
+        streams = terminal if terminal is not None else subprocess.DEVNULL
+        self._log = (folder / "output").open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, *command] if terminal is None else list(command),
+            stdin=streams,
+            stdout=self._log if terminal is None else terminal,
+            stderr=self._log if terminal is None else terminal,
+            cwd=folder,
+            env={
+                **home.environment(folder),
+                "PYTHONPATH": os.pathsep.join([*path, str(BENCHES)]),
+                PIPES: f"{questions},{answers}",
+            },
+            pass_fds=(questions, answers),
+            start_new_session=True,
+        )
+        os.close(questions)
+        os.close(answers)
+        self._lines = os.fdopen(self._answers, encoding="utf-8")
+        atexit.register(self.close)
+
+    def ask(self, name: str, wanted: object) -> float:
+        """What the process measures."""
+        os.write(self._questions, f"{name} {wanted}\n".encode())
+        if not (line := self._lines.readline()):
+            raise RuntimeError(f"{self._process.args} ended: see its output in {self._log.name}")
+        return float(line)
+
+    def asking(self, name: str, wanted: object) -> Work:
+        """The same, as the work of a case."""
+        return lambda: self.ask(name, wanted)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+
+def serve(*measures: Measure) -> None:
+    """Answer, inside the process, until the other side has gone."""
+    by_name = {measure.__name__: measure for measure in measures}
+    questions, answers = map(int, os.environ[PIPES].split(","))
+    with os.fdopen(questions, encoding="utf-8") as lines:
+        for line in lines:
+            name, wanted = line.split()
+            os.write(answers, f"{by_name[name](wanted)}\n".encode())

@@ -1,0 +1,94 @@
+"""Putting the input queue of `_cli_input` into the CLI, and taking it out again.
+
+The gateway makes its queue in `HermesCLI.run`, a moment before its loop starts, and reads it from
+the instance each time. A descriptor on the class sees every read.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from queue import Queue
+from typing import TYPE_CHECKING, Any
+
+from hermes_core.gateway._cli_input import InputQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ATTRIBUTE = "_pending_input"
+
+
+class InputSwap:
+    """The exchange of every CLI's input queue, and back.
+
+    Args:
+        owner: the gateway's class `HermesCLI`.
+        label: what the exchange is called in reports.
+        make: makes an input queue in place of a CLI's plain one.
+    """
+
+    def __init__(
+        self, owner: type, label: str, make: Callable[[Queue[Any], Any], InputQueue]
+    ) -> None:
+        self.label = label
+        self._owner = owner
+        self._attribute = _Attribute(make)
+
+    def do(self) -> None:
+        """Have each CLI read an input queue of ours, those that run by now included."""
+        setattr(self._owner, ATTRIBUTE, self._attribute)
+
+    def undo(self) -> bool:
+        """Give each CLI its plain queue back, unless something else has replaced ours since."""
+        if vars(self._owner).get(ATTRIBUTE) is self._attribute:
+            delattr(self._owner, ATTRIBUTE)
+        self._attribute.retire()
+        return ATTRIBUTE not in vars(self._owner)
+
+
+class _Attribute:
+    """Stands for an attribute that is kept in the instance, as it was without it."""
+
+    def __init__(self, make: Callable[[Queue[Any], Any], InputQueue]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._served: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._retired = False
+
+    def __get__(self, cli: Any, owner: type | None = None) -> Any:
+        if cli is None:
+            return self
+        try:
+            found = vars(cli)[ATTRIBUTE]
+        except KeyError:
+            raise AttributeError(f"{owner} object has no attribute {ATTRIBUTE!r}") from None
+        return self._serve(cli) if _is_plain(found) else found
+
+    def __set__(self, cli: Any, value: Any) -> None:
+        vars(cli)[ATTRIBUTE] = value
+
+    def __delete__(self, cli: Any) -> None:
+        del vars(cli)[ATTRIBUTE]
+
+    def retire(self) -> None:
+        """Give every CLI its own queue back."""
+        with self._lock:
+            self._retired = True
+            for cli in self._served:
+                if isinstance(inputs := vars(cli).get(ATTRIBUTE), InputQueue):
+                    vars(cli)[ATTRIBUTE] = inputs.retire()
+            self._served.clear()
+
+    def _serve(self, cli: Any) -> Any:
+        with self._lock:
+            found = vars(cli)[ATTRIBUTE]
+            if _is_plain(found) and not self._retired:
+                found = vars(cli)[ATTRIBUTE] = self._make(found, cli)
+                self._served.add(cli)
+            return found
+
+
+def _is_plain(found: Any) -> bool:
+    """Whether this is the queue that the gateway makes, and nothing that a plugin put there."""
+    return type(found) is Queue and found.maxsize <= 0 and "_put" not in vars(found)
