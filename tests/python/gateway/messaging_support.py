@@ -20,6 +20,7 @@ from hermes_core.gateway._messaging_chats import Obstacle
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "examples"))
 
+SLEEP = asyncio.sleep
 BLOCK = re.compile(r"\[ASYNC DELEGATION COMPLETE — (\w+)\]")
 
 
@@ -181,6 +182,16 @@ def messaging(host: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(tools.tirith_security, "ensure_installed", lambda **_: None)
     adapter.install()
     return host
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway's own watcher looks as often as the event loop turns."""
+
+    async def sleep(seconds: float, *result: Any) -> None:
+        await SLEEP(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
 
 
 def result(chat: str, name: str) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from adapter_support import Child, Host, dispatch
-from messaging_support import Gateway, asynchronous, messaging, result, running
+from messaging_support import Gateway, asynchronous, messaging, quick, result, running
 
 from hermes_core import gateway
 from hermes_core.gateway import _messaging
 from hermes_core.gateway._messaging_chats import Obstacle
 
-__all__ = ["messaging"]
+__all__ = ["messaging", "quick"]
 
 #: How many results the long mix of chats has.
 RESULTS = int(os.environ.get("HERMES_CORE_MESSAGING_RESULTS", "60"))
@@ -62,6 +62,21 @@ async def test_every_busy_turn_is_answered(messaging: Host, tmp_path: Path) -> N
         assert [text for _, text in g.sent if "question" in text] == [
             f"answer to question {n}" for n in range(6)
         ]
+
+
+@asynchronous
+async def test_the_gateways_own_watcher_interrupts_the_turn(
+    messaging: Host, tmp_path: Path, quick: None
+) -> None:
+    """F35: what the test above rules out, on the unmodified gateway."""
+    gateway.uninstall()
+    async with running(tmp_path) as g:
+        turn = await g.long_turn("a", "question")
+        g.held.clear()
+        messaging.queue.put(result("a", "d1"))
+        await g.until(lambda: turn.interrupted is not None)
+        await g.idle()
+        assert ("a", "answer to question") not in g.sent
 
 
 @asynchronous

@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 from adapter_support import WAIT, Child, Host, dispatch
-from messaging_support import Gateway, asynchronous, messaging, result, running
+from messaging_support import SLEEP, Gateway, asynchronous, messaging, quick, result, running
 
 from hermes_core import gateway
 from hermes_core.gateway._messaging_chats import Obstacle
 
-__all__ = ["messaging"]
+__all__ = ["messaging", "quick"]
 
 PARKED = "delegations parked by a reset"
-SLEEP = asyncio.sleep
 
 
 def waiting_in(a_queue: Any) -> list[str]:
@@ -72,16 +71,6 @@ async def test_a_stopping_gateway_begins_no_turn(messaging: Host, tmp_path: Path
 
 
 # -- the core comes and goes --------------------------------------------------------------------
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gateway's own watcher looks as often as the event loop turns."""
-
-    async def sleep(seconds: float, *result: Any) -> None:
-        await SLEEP(0)
-
-    monkeypatch.setattr(asyncio, "sleep", sleep)
 
 
 @pytest.mark.parametrize("thread", ["its own", "another"])
