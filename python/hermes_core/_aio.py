@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import weakref
 from collections.abc import Callable
 
 from . import _core
 
-__all__ = ["Waiter", "wait", "waiter"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._coroutines import Run
+
+__all__ = ["Reader", "Waiter", "reader_of", "wait", "waiter"]
 
 
 class Waiter(_core.Waiter):
@@ -40,16 +47,23 @@ class Reader:
     """What an event loop calls when its descriptor is readable.
 
     The loop holds the only strong reference. So when the loop is closed, or is garbage, this is
-    finalized and tells whoever still waits.
+    finalized, and tells whoever still waits and whatever still runs there.
+
+    Attributes:
+        context: an empty context for callbacks: the loop keeps it, and no task's may stay with it.
+        loop: a weak reference to the loop.
+        runs: the delegations that run on the loop, with their tasks once they have one.
     """
 
-    __slots__ = ("__weakref__", "waiting", "waker")
+    __slots__ = ("__weakref__", "context", "loop", "runs", "waiting", "waker")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.waker = _core.LoopWaker()
+        self.loop = weakref.ref(loop)
+        self.runs: dict[Run, asyncio.Task[Any] | None] = {}
         self.waiting: dict[int, Waiter] = {}
-        # In a context of its own: the loop keeps it, and whatever the caller's holds must go.
-        contextvars.Context().run(loop.add_reader, self.waker.fileno(), self.wake)
+        self.waker = _core.LoopWaker()
+        self.context = contextvars.Context()
+        self.context.run(loop.add_reader, self.waker.fileno(), self.wake)
 
     def wake(self) -> None:
         """Have the tasks that were woken go on."""
@@ -59,35 +73,43 @@ class Reader:
                 _end(woken._future)
 
     def __del__(self) -> None:
+        if self.waker.is_inherited or sys.is_finalizing():
+            return
         while self.waiting:
-            _, abandoned = self.waiting.popitem()
-            if abandoned.on_abandon is not None:
-                abandoned.on_abandon()
+            _, waiter = self.waiting.popitem()
+            if waiter.on_abandon is not None:
+                waiter.on_abandon()
+        while self.runs:
+            run, task = self.runs.popitem()
+            run.abandon(task)
 
 
 _readers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Reader]]
 _readers = weakref.WeakKeyDictionary()
 
 
-def reader() -> Reader:
-    """The running event loop's reader.
+def reader_of(loop: asyncio.AbstractEventLoop) -> Reader:
+    """The event loop's reader; from the thread that runs the loop.
 
     Raises:
-        RuntimeError: no event loop runs in this thread.
-        NotImplementedError: it cannot watch a descriptor (``add_reader``).
+        NotImplementedError: the loop cannot watch a descriptor (``add_reader``).
     """
-    loop = asyncio.get_running_loop()
     known = _readers.get(loop)
-    found = None if known is None else known()
-    if found is None:
-        found = Reader(loop)
-        _readers[loop] = weakref.ref(found)
-    return found
+    reader = None if known is None else known()
+    if reader is None:
+        reader = Reader(loop)
+        _readers[loop] = weakref.ref(reader)
+    return reader
 
 
 def waiter() -> Waiter:
-    """A waiter for the running event loop's current task; raises as ``reader``."""
-    return Waiter(reader())
+    """A waiter for a task of the running event loop.
+
+    Raises:
+        RuntimeError: no event loop runs in this thread, or the process was forked under it.
+        NotImplementedError: the loop cannot watch a descriptor.
+    """
+    return Waiter(reader_of(asyncio.get_running_loop()))
 
 
 async def wait(waiter: Waiter, timeout: float | None = None) -> bool:

@@ -18,15 +18,18 @@ BUDGET_SECONDS = 2.0
 #: threads must exist before, and stay.
 _NO_THREADS_AT_EXIT = sys.version_info[:2] == (3, 12)
 
-_Call = tuple[Callable[[], object], CompletionQueue[bool]]
+#: Stands for the place of a callback that raised.
+_RAISED = -1
+
+_Call = tuple[int, Callable[[], object], CompletionQueue[int]]
 
 
 def _run(call: _Call) -> None:
-    interrupt_fn, outcomes = call
+    number, interrupt_fn, outcomes = call
     try:
         interrupt_fn()
     except BaseException as exc:
-        outcomes.put(False)
+        outcomes.put(_RAISED)
         # A log handler may hang or raise anything, and a job that raises is run again.
         with suppress(BaseException):
             import logging
@@ -34,7 +37,7 @@ def _run(call: _Call) -> None:
             logger = logging.getLogger("hermes_core.registry")
             logger.debug("an interrupt_fn raised %s", type(exc).__name__)
     else:
-        outcomes.put(True)
+        outcomes.put(number)
 
 
 _pool: WorkerPool[_Call] = WorkerPool(
@@ -50,26 +53,28 @@ def prepare(running: int) -> None:
         _pool.reserve(running)
 
 
-def call_all(interrupt_fns: Sequence[object], budget: float = BUDGET_SECONDS) -> int:
+def call_all(interrupt_fns: Sequence[object], budget: float = BUDGET_SECONDS) -> set[int]:
     """Call each callback on a thread of its own and wait ``budget`` seconds at most.
 
-    One that raises, hangs, or is not callable stops no other. Returns how many returned in time
-    without raising.
+    One that raises, hangs, or is not callable stops no other. Returns the places of those that
+    returned in time without raising.
     """
-    outcomes: CompletionQueue[bool] = CompletionQueue()
+    outcomes: CompletionQueue[int] = CompletionQueue()
     calls = 0
-    for interrupt_fn in interrupt_fns:
+    for number, interrupt_fn in enumerate(interrupt_fns):
         if callable(interrupt_fn):
-            _pool.submit_to_any((interrupt_fn, outcomes))
+            _pool.submit_to_any((number, interrupt_fn, outcomes))
             calls += 1
-    count = 0
+    returned: set[int] = set()
+    waiting = calls
     deadline = time.monotonic() + budget
     try:
-        for _ in range(calls):
-            count += outcomes.get(timeout=max(0.0, deadline - time.monotonic()))
+        while waiting:
+            returned.add(outcomes.get(timeout=max(0.0, deadline - time.monotonic())))
+            waiting -= 1
     except Empty:
         import logging
 
         logger = logging.getLogger("hermes_core.registry")
-        logger.warning("%d of %d interrupt_fn calls are still running", calls - count, calls)
-    return count
+        logger.warning("%d of %d interrupt_fn calls are still running", waiting, calls)
+    return returned - {_RAISED}

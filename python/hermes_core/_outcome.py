@@ -33,41 +33,41 @@ def status_word(status: object) -> str:
     return str.__str__(status) if issubclass(type(status), str) else "error"
 
 
-def run(job: Job) -> tuple[dict[str, Any], BaseException | None]:
-    """Run a job's runner and make its event; with the exception that ended it, if one did."""
+def returned(job: Job, result: object) -> tuple[dict[str, Any], BaseException | None]:
+    """The event of a job whose runner returned; with an exception if that was no result."""
     try:
-        result = _run(job)
+        if result is None:
+            result = {}
+        if not isinstance(result, dict):
+            raise TypeError(f"the runner returned {type(result).__name__}, not a dict")
         event = _event(job, result)
     except BaseException as exc:
-        return failed(job, exc), exc
+        return failed(job, exc)
     job.result = result
     return event, None
 
 
-def failed(job: Job, exc: BaseException) -> dict[str, Any]:
-    """The event of a job that an exception ended."""
+def failed(job: Job, exc: BaseException) -> tuple[dict[str, Any], BaseException]:
+    """The event of a job that an exception ended, with the exception."""
+    return _without_result(job, "error", describe(exc)), exc
+
+
+def cancelled(job: Job) -> dict[str, Any]:
+    """The event of a job whose task was cancelled."""
+    return _without_result(job, "interrupted", "its task was cancelled", exit_reason="interrupted")
+
+
+def _without_result(job: Job, status: str, error: str, **more: str) -> dict[str, Any]:
     seconds = round(time.time() - job.record["dispatched_at"], 2)
-    result: dict[str, Any] = {"status": "error", "error": describe(exc)}
+    result: dict[str, Any] = {"status": status, "error": error, **more}
     if "is_batch" in job.record:
         result |= {"results": [], "total_duration_seconds": seconds}
     else:
         result |= {"summary": None, "api_calls": 0, "duration_seconds": seconds}
     job.result = result
     event = _event(job, result)
-    event["status"] = "error"
+    event["status"] = status
     return event
-
-
-def _run(job: Job) -> dict[str, Any]:
-    context, runner = job.context, job.runner
-    assert context is not None
-    assert runner is not None
-    result: object = context.run(runner)
-    if result is None:
-        return {}
-    if not isinstance(result, dict):
-        raise TypeError(f"the runner returned {type(result).__name__}, not a dict")
-    return result
 
 
 def _event(job: Job, result: dict[str, Any]) -> dict[str, Any]:

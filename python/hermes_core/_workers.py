@@ -107,13 +107,15 @@ class WorkerPool(Generic[J]):
             self._orphaned(orphan, exc)
 
     def _start(self, number: int) -> None:
-        if _closed:
-            # On 3.11 a thread started at this point may end before its starter sees it run.
-            raise RuntimeError("the interpreter shuts down: no thread is started any more")
-        name = f"{self._name}_{number}"
-        threading.Thread(
-            target=_work, args=(_Coming((self, number)),), name=name, daemon=True
-        ).start()
+        start_thread(f"{self._name}_{number}", _work, _Coming((self, number)))
+
+
+def start_thread(name: str, run: Callable[..., None], *args: object) -> None:
+    """Start a daemon thread that calls ``run(*args)``; raises what keeps it from starting."""
+    if _closed:
+        # On 3.11 a thread started at this point may end before its starter sees it run.
+        raise RuntimeError("the interpreter shuts down: no thread is started any more")
+    threading.Thread(target=run, args=args, name=name, daemon=True).start()
 
 
 class _Coming(tuple["WorkerPool[Any]", int]):

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 
 from . import _core, _interrupt, _log, _outcome
 from ._queue import CompletionQueue
+from ._runners import is_awaitable, is_coroutine_function
 from ._workers import WorkerPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._coroutines import Run
+
 __all__ = ["AtCapacity", "DelegationHandle", "DelegationRegistry", "Runner"]
 
-#: What does the work: takes nothing, returns the result dict.
-Runner = Callable[[], "dict[str, Any] | None"]
+#: What does the work: takes nothing, returns the result dict; may be a coroutine function.
+Runner = Callable[[], "dict[str, Any] | Awaitable[dict[str, Any] | None] | None"]
 
 #: How many delivered records are kept for listing (0.17.0: ``_MAX_RETAINED_COMPLETED``).
 RETENTION = 50
@@ -45,7 +48,7 @@ class AtCapacity(RuntimeError):
 class Job:
     """One delegation as the registry holds it: the record, and what to run."""
 
-    __slots__ = ("context", "interrupt_fn", "record", "result", "runner", "state")
+    __slots__ = ("context", "interrupt_fn", "record", "result", "run", "runner", "state")
 
     def __init__(self, record: dict[str, Any], runner: Runner, interrupt_fn: object) -> None:
         self.record = record
@@ -53,6 +56,8 @@ class Job:
         self.interrupt_fn = interrupt_fn
         self.context: contextvars.Context | None = contextvars.copy_context()
         self.result: dict[str, Any] | None = None
+        #: Where its coroutine runs, if it has one.
+        self.run: Run | None = None
         self.state = "running"
 
 
@@ -100,10 +105,14 @@ class DelegationRegistry:
         Args:
             goal, context, toolsets, role, model: the task, for the completion event to carry.
             runner: takes nothing, returns the result dict (``status``, ``summary``, ``error``,
-                ``api_calls``, ``duration_seconds``, ``model``, ``exit_reason``; all optional).
+                ``api_calls``, ``duration_seconds``, ``model``, ``exit_reason``; all optional). A
+                coroutine function runs on the event loop that runs here, or else on one of ours,
+                in a thread named ``async-delegate-loop``. What another callable returns is awaited
+                there, if it can be. Anything else runs on a worker thread.
             session_key, origin_ui_session_id, parent_session_id: who asked; the event goes back
                 to that address.
-            interrupt_fn: tells the runner to stop; called from a helper thread.
+            interrupt_fn: tells the runner to stop; called from a helper thread. A coroutine is
+                cancelled, too.
 
         Raises:
             AtCapacity: ``capacity`` delegations run.
@@ -131,6 +140,7 @@ class DelegationRegistry:
         if not callable(job.runner):
             raise TypeError(f"runner must be callable, not {type(job.runner).__name__}")
         owner = address(record)
+        is_coroutine = is_coroutine_function(job.runner)
         handle = DelegationHandle(self, job)
         answer: str | tuple[int, int] | None = None
         try:
@@ -139,7 +149,12 @@ class DelegationRegistry:
                 record["delegation_id"] = delegation_id or answer
                 if job.interrupt_fn is not None:
                     _interrupt.prepare(self._core.running())
-                self._workers.submit((self, job))
+                if is_coroutine:
+                    from . import _coroutines
+
+                    _coroutines.start(self, job)
+                else:
+                    self._workers.submit((self, job))
         except BaseException as exc:
             # By the job: an interrupt may have come before the answer was here. If another worker
             # has begun it, it does not matter that no thread could be started.
@@ -200,8 +215,17 @@ class DelegationRegistry:
         return self.interrupt(self._core.running_all(), reason)
 
     def interrupt(self, jobs: Iterable[Job], reason: str) -> int:
-        """Call the ``interrupt_fn`` of each job; how many returned in time."""
-        count = _interrupt.call_all([job.interrupt_fn for job in jobs])
+        """Cancel the jobs that are coroutines and call the ``interrupt_fn`` of each; how many were
+        cancelled, or theirs returned in time."""
+        jobs = list(jobs)
+        told = set()
+        for place, job in enumerate(jobs):
+            # It may end meanwhile.
+            run = job.run
+            if run is not None and run.cancel(reason):
+                told.add(place)
+        told |= _interrupt.call_all([job.interrupt_fn for job in jobs])
+        count = len(told)
         if count:
             import logging
 
@@ -221,7 +245,7 @@ class DelegationRegistry:
         word = _outcome.status_word(status)
         ended = self._core.finish(record["delegation_id"], job, word, event)
         # The runner's closures go now, in this frame, not when the record does.
-        job.runner = job.context = job.interrupt_fn = None
+        job.runner = job.context = job.interrupt_fn = job.run = None
         if ended is None:
             return
         job.state, _ = ended
@@ -367,9 +391,23 @@ def _run(work: tuple[DelegationRegistry, Job]) -> None:
         return
     if not first:
         # Its runner was under way when something was thrown into this thread.
-        registry._end(job, _outcome.failed(job, RuntimeError("its worker was interrupted")))
+        event, _ = _outcome.failed(job, RuntimeError("its worker was interrupted"))
+        registry._end(job, event)
         return
-    event, exc = _outcome.run(job)
+    context, runner = job.context, job.runner
+    assert context is not None
+    assert runner is not None
+    exc: BaseException | None
+    try:
+        result = context.run(runner)
+        if is_awaitable(result):
+            from . import _coroutines
+
+            _coroutines.adopt(registry, job, result)
+            return
+        event, exc = _outcome.returned(job, result)
+    except BaseException as raised:
+        event, exc = _outcome.failed(job, raised)
     registry._end(job, event)
     if exc is not None:
         # After the end, so that a log handler that hangs holds no permit.
@@ -380,4 +418,5 @@ def _run(work: tuple[DelegationRegistry, Job]) -> None:
 def _orphaned(work: tuple[DelegationRegistry, Job], exc: BaseException) -> None:
     registry, job = work
     if registry._core.begin(job.record["delegation_id"], job):
-        registry._end(job, _outcome.failed(job, exc))
+        event, _ = _outcome.failed(job, exc)
+        registry._end(job, event)

@@ -149,7 +149,7 @@ class RecordShare:
     def interrupt(self, reason: str) -> int:
         """Signal every delegation that the gateway's own registry runs; return how many."""
         interrupt_fns = [record.get("interrupt_fn") for record in self._running()]
-        signalled = _interrupt.call_all(interrupt_fns)
+        signalled = len(_interrupt.call_all(interrupt_fns))
         if signalled:
             logger.info("told %d of the gateway's own delegations to stop (%s)", signalled, reason)
         return signalled

@@ -5,6 +5,7 @@ A case is called many times with the same objects; the test looks at their refer
 
 from __future__ import annotations
 
+import asyncio
 import queue as stdlib_queue
 from collections.abc import Callable
 from typing import Any
@@ -61,12 +62,14 @@ class Tracked:
         self.none = hc.DelegationRegistry(self.queue, capacity=0)
         self.core: _core.Registry[Any] = _core.Registry(self.queue, 2)
         self.handoff: _core.Handoff[Any] = _core.Handoff()
+        self.waker = _core.LoopWaker()
 
     def objects(self) -> dict[str, object]:
         """Everything whose references are counted: these objects, and what all calls share."""
         shared = [None, True, False, hc.ShutDown, stdlib_queue.Empty, stdlib_queue.Full]
         shared += [TypeError, ValueError, hc.CompletionQueue, _core.CompletionQueue, dict, str]
         shared += [_core.Registry, _core.Handoff, _core.Printed, "type", "session_key", ""]
+        shared += [_core.LoopWaker, _core.Waiter]
         named = {name: value for name, value in vars(self).items() if name != "end"}
         named |= {f"end[{name}]": value for name, value in self.end.items()}
         return named | {"end": self.end} | {repr(one): one for one in shared}
@@ -274,6 +277,29 @@ def native_selection(t: Tracked) -> None:
     refused(TypeError, _core.Registry, t.queue, t.thing)
 
 
+@case("_core.LoopWaker.__new__", "_core.LoopWaker.fileno", "_core.LoopWaker.ready")
+@case("_core.LoopWaker.is_inherited", "_core.Waiter.__new__", "_core.Waiter.number")
+@case("_core.Waiter.take", "_core.Registry.await_end")
+def wakes(t: Tracked) -> None:
+    assert t.core.dispatch(t.id, 1, 0, t.owner, t.thing) == t.id
+    waker = _core.LoopWaker()
+    waiters = [_core.Waiter(waker) for waker in (waker, t.waker) for _ in range(3)]
+    assert all(t.core.await_end(t.id, waiter) for waiter in waiters)
+    assert not t.core.await_end(t.empty_id, waiters[0])
+    assert waker.fileno() != t.waker.fileno()
+    assert not waker.is_inherited
+    assert not waiters[0].take()
+    assert t.core.finish(t.id, t.thing, t.ended, t.end) == ("completed", [])
+    assert waker.ready() == [waiter.number for waiter in waiters[:3]]
+    assert len(t.waker.ready()) == 3
+    assert waiters[0].take()
+    t.queue.get()
+    t.core.clear()
+    refused(TypeError, _core.Waiter, t.thing)
+    refused(TypeError, t.core.await_end, t.thing, waiters[0])
+    refused(TypeError, t.core.await_end, t.id, t.thing)
+
+
 @case("_core.Handoff.submit", "_core.Handoff.take", "_core.Handoff.reserve", "_core.Handoff.forget")
 @case("_core.Handoff.not_started", "_core.Handoff.is_awaited", "_core.Handoff.__new__")
 def handoff(t: Tracked) -> None:
@@ -384,6 +410,34 @@ def delegations(t: Tracked) -> None:
         kind, arguments = exc.__reduce__()
         kind(*arguments)
     t.registry.stats(), t.registry.active_count()
+    t.registry.clear()
+
+
+@case("DelegationHandle.__await__", "DelegationRegistry.dispatch", "DelegationHandle.cancel")
+def coroutines(t: Tracked) -> None:
+    async def runner() -> dict[str, Any]:
+        return {"summary": t.thing}
+
+    async def raising() -> dict[str, Any]:
+        raise ValueError(t.wide)
+
+    async def endless() -> dict[str, Any]:
+        return {"summary": await asyncio.get_running_loop().create_future()}
+
+    async def delegate() -> hc.DelegationHandle:
+        for function in (runner, raising, lambda: runner()):
+            handle = t.registry.dispatch(goal=t.wide, runner=function, session_key=t.key)
+            await asyncio.gather(handle, handle)
+            t.queue.get(session_key=t.key)
+        cancelled = t.registry.dispatch(goal=t.wide, runner=endless, session_key=t.key)
+        assert cancelled.cancel(t.key)
+        await cancelled
+        return t.registry.dispatch(goal=t.wide, runner=endless, session_key=t.key)
+
+    assert asyncio.run(delegate()).result()["status"] == "interrupted"
+    t.registry.dispatch(goal=t.wide, runner=runner, session_key=t.key).result()
+    for _ in range(3):
+        t.queue.get(session_key=t.key)
     t.registry.clear()
 
 

@@ -26,8 +26,8 @@ def number() -> int:
     return 1
 
 
-async def later() -> dict[str, Any]:
-    return {}
+async def later() -> int:
+    return 1
 
 
 def registries(registry: hc.DelegationRegistry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 from collections.abc import Callable
 from typing import Any, assert_type
@@ -48,6 +49,14 @@ def nothing() -> None:
     return None
 
 
+async def later() -> dict[str, Any]:
+    return {"status": "completed"}
+
+
+async def nothing_later() -> None:
+    return None
+
+
 def registries() -> None:
     registry = hc.DelegationRegistry()
     registry = hc.DelegationRegistry(hc.CompletionQueue(), capacity=5)
@@ -66,6 +75,9 @@ def registries() -> None:
         interrupt_fn=lambda: True,
     )
     registry.dispatch(goal="c", runner=dict)
+    registry.dispatch(goal="c", runner=later)
+    registry.dispatch(goal="c", runner=nothing_later)
+    registry.dispatch(goal="c", runner=lambda: later())
     assert_type(handle, hc.DelegationHandle)
     assert_type(handle.id, str)
     assert_type(handle.state, str)
@@ -84,6 +96,12 @@ def registries() -> None:
     except hc.AtCapacity as refused:
         assert_type(refused.limit, int)
         assert_type(refused.running, int)
+
+
+async def awaited(handle: hc.DelegationHandle) -> None:
+    assert_type(await handle, dict[str, Any])
+    assert_type(await asyncio.wait_for(handle, 0.5), dict[str, Any])
+    await asyncio.gather(handle, handle)
 
 
 def texts(event: dict[str, object]) -> None:
@@ -115,6 +133,15 @@ def gateway_functions(runner: Callable[[], dict[str, Any]]) -> None:
         session_key="room-1",
         runner=runner,
         delegation_id="deleg_1",
+    )
+    async_delegation.dispatch_async_delegation(
+        goal="a",
+        context=None,
+        toolsets=None,
+        role="leaf",
+        model=None,
+        session_key="",
+        runner=later,
     )
     assert_type(async_delegation.active_count(), int)
     assert_type(async_delegation.list_async_delegations(), list[dict[str, Any]])
