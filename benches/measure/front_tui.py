@@ -31,16 +31,17 @@ class Tui:
     """The server with its sessions, and where the turns begin."""
 
     def __init__(self, sessions: int, *, real: bool) -> None:
-        self.server: Any = importlib.import_module("tui_gateway.server")
+        server: Any = importlib.import_module("tui_gateway.server")
+        self._server = server
         processes: Any = importlib.import_module("tools.process_registry")
         self.queue = processes.process_registry.completion_queue
-        self.server._SlashWorker = lambda *_: SimpleNamespace(close=lambda: None)
-        self.server._emit = lambda *_, **__: None
-        self._turn = self.server._run_prompt_submit
+        server._SlashWorker = lambda *_: SimpleNamespace(close=lambda: None)
+        server._emit = lambda *_, **__: None
+        self._turn = server._run_prompt_submit
         self._dispatch = importlib.import_module("tools.async_delegation").dispatch_async_delegation
         if not real:
-            self.server._make_agent = lambda sid, key, **_: SimpleNamespace(session_id=key)
-            self.server._run_prompt_submit = self._begin
+            server._make_agent = lambda sid, key, **_: SimpleNamespace(session_id=key)
+            server._run_prompt_submit = self._begin
         self.sessions = [self._open() for _ in range(sessions)]
         self._numbers = count()
         self._random = random.Random(1)
@@ -50,8 +51,8 @@ class Tui:
 
     def _open(self) -> tuple[str, dict[str, Any]]:
         create = {"jsonrpc": "2.0", "id": 1, "method": "session.create", "params": {}}
-        sid = self.server.handle_request(create)["result"]["session_id"]
-        session, error = self.server._sess({"session_id": sid}, 2)
+        sid = self._server.handle_request(create)["result"]["session_id"]
+        session, error = self._server._sess({"session_id": sid}, 2)
         assert error is None, error
         while session.get("_notif_stop") is None:
             sleep(0.01)
