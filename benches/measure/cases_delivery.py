@@ -40,23 +40,28 @@ def arrival(effort: Effort) -> Iterator[Batch]:
     """From an event's put to its owner, in each front end."""
     peer = f"hermes-agent {gateway_version()}"
     times = effort.times(3)
-    fronts: dict[str, Callable[[bool], Side]] = {
-        "messaging gateway": lambda is_ours: _front("messaging", is_ours),
-        "TUI, 20 sessions": lambda is_ours: _front("tui", is_ours, "20", "none"),
-        "CLI": _cli,
-    }
-    for name, open_side in fronts.items():
+    tui = "TUI, 20 sessions"
+    fronts: list[tuple[dict[str, str], Callable[[bool], Side]]] = [
+        ({"messaging gateway": "arrival"}, lambda is_ours: _front("messaging", is_ours)),
+        (
+            {tui: "arrival", f"{tui}, one busy": "arrival_beside_another"},
+            lambda is_ours: _front("tui", is_ours, "20", "none"),
+        ),
+        ({"CLI": "arrival"}, _cli),
+    ]
+    for questions, open_side in fronts:
         ours, theirs = open_side(True), open_side(False)
-        yield [
-            Case(
-                "arrival",
-                f"event to owner, {name}",
-                peer,
-                ours.asking("arrival", times),
-                theirs.asking("arrival", times),
-                SOON,
-            )
-        ]
+        for name, question in questions.items():
+            yield [
+                Case(
+                    "arrival",
+                    f"event to owner, {name}",
+                    peer,
+                    ours.asking(question, times),
+                    theirs.asking(question, times),
+                    SOON,
+                )
+            ]
         ours.close()
         theirs.close()
 

@@ -79,10 +79,26 @@ class Tui:
 
     def arrival(self, wanted: str) -> float:
         """Seconds from an event's put to the beginning of its owner's turn, in the median."""
+        return self._arrival(int(wanted), self.sessions)
+
+    def arrival_beside_another(self, wanted: str) -> float:
+        """The same, while another session's event waits for the end of that session's turn."""
+        (_, busy), *others = self.sessions
+        with busy["history_lock"]:
+            busy["running"] = True
+        self.queue.put(self.event(busy))
+        taken = self._arrival(int(wanted), others)
+        expected = self._begun + 1
+        with busy["history_lock"]:
+            busy["running"] = False
+        self._wait_for(expected)
+        return taken
+
+    def _arrival(self, times: int, owners: list[tuple[str, dict[str, Any]]]) -> float:
         taken = []
-        for _ in range(int(wanted)):
+        for _ in range(times):
             sleep(self._random.uniform(0, INTERVAL))
-            _, session = self._random.choice(self.sessions)
+            _, session = self._random.choice(owners)
             expected = self._begun + 1
             start = perf_counter()
             self.queue.put(self.event(session))
@@ -146,7 +162,7 @@ def main() -> None:
     if side == "ours":
         importlib.import_module("hermes_core.gateway").install()
     tui = Tui(int(sessions), real=agent == "real")
-    serve(tui.arrival, tui.processor, tui.delivered, tui.built)
+    serve(tui.arrival, tui.arrival_beside_another, tui.processor, tui.delivered, tui.built)
 
 
 if __name__ == "__main__":
