@@ -45,17 +45,18 @@ class Delivery:
 
         Returns False if the lease had ended: the event may be with another consumer by now.
         """
-        lease = self._settle()
+        lease = self._lease
         # What the queue held is dropped by this frame, not by the native one.
-        return lease is not None and bool(self._mailbox.ack(lease))
+        was_held = lease is not None and bool(self._mailbox.ack(lease))
+        self._lease = None
+        return was_held
 
     def nack(self, delay: float = 0.0) -> bool:
         """Say that delivery failed: the event waits again, where it stood, after ``delay`` seconds.
 
         Returns False if the lease had ended.
         """
-        lease = self._settle()
-        return lease is not None and self._mailbox.give_back(lease, True, delay)
+        return self._give_back(True, delay)
 
     def defer(self, delay: float = 0.0) -> bool:
         """As ``nack``, where nothing was tried: it counts for no attempt.
@@ -63,12 +64,14 @@ class Delivery:
         Whoever waits at the mailbox gets the event at once; wait for what was missing first, or
         give a delay.
         """
-        lease = self._settle()
-        return lease is not None and self._mailbox.give_back(lease, False, delay)
+        return self._give_back(False, delay)
 
-    def _settle(self) -> tuple[int, int] | None:
-        lease, self._lease = self._lease, None
-        return lease
+    def _give_back(self, is_attempt: bool, delay: float) -> bool:
+        lease = self._lease
+        was_held = lease is not None and self._mailbox.give_back(lease, is_attempt, delay)
+        # Last: whatever is raised before leaves the delivery unsettled.
+        self._lease = None
+        return was_held
 
     def __enter__(self) -> Self:
         return self

@@ -41,8 +41,8 @@ class Mailbox:
         self._queue = queue
         self._keys = None if session_keys is None else dict.fromkeys(session_keys)
         keys = None if self._keys is None else [_key(key) for key in self._keys]
-        nobodys = tuple(unaddressed) or None
-        kinds = None if types is None else tuple(types)
+        nobodys = _kinds("unaddressed", unaddressed) or None
+        kinds = None if types is None else _kinds("types", types)
         self._owns = owns
         self._core = _core.Mailbox(queue, keys, kinds, nobodys, owns is not None, lease)
         if owns is not None:
@@ -203,9 +203,19 @@ class Mailbox:
         self.close()
 
 
+def _kinds(name: str, kinds: Iterable[str]) -> tuple[str, ...]:
+    # Its letters would be kinds.
+    if isinstance(kinds, str):
+        raise TypeError(f"{name} must be a list, tuple or set of kinds, not one str")
+    return tuple(kinds)
+
+
 def _key(session_key: str) -> str:
+    if not isinstance(session_key, str):
+        raise TypeError(f"a session key must be a str, not {type(session_key).__name__}")
     if not session_key:
         raise ValueError(
-            "a session key is empty, and an empty key is nobody's; say unaddressed=(kind, …) instead"
+            "a session key is empty, and an empty key is nobody's; "
+            "say unaddressed={kind, ...} for what is nobody's"
         )
     return session_key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from queue import Full
 
 from . import _core
@@ -82,7 +82,7 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
         *,
         session_key: str | Iterable[str] | None = None,
         types: Iterable[str] | None = None,
-        unaddressed: Iterable[str] = (),
+        unaddressed: Collection[str] = (),
         owns: Callable[[T], object] | None = None,
         lease: float | None = LEASE_SECONDS,
     ) -> Mailbox:
@@ -102,13 +102,12 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
         Raises:
             TypeError, ValueError: a key is empty or no str, a kind is no str.
         """
-        nobodys = tuple(unaddressed)
         keys: Iterable[str] | None = session_key
         if isinstance(session_key, str):
-            keys = () if nobodys and not session_key else (session_key,)
-        elif session_key is None and (nobodys or owns is not None):
+            keys = () if unaddressed and not session_key else (session_key,)
+        elif session_key is None and (unaddressed or owns is not None):
             keys = ()
-        return Mailbox(self, keys, types, nobodys, owns, lease)
+        return Mailbox(self, keys, types, unaddressed, owns, lease)
 
     def pending(self, session_key: str | None = None) -> list[T]:
         """The events that wait, in order, all or one owner's; nothing is taken out."""

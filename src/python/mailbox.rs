@@ -53,7 +53,7 @@ impl PyMailbox {
             has_say,
         };
         let queue_core = &queue.get().core;
-        let core = Mailbox::open(queue_core, selection, wait::seconds(lease)?);
+        let core = Mailbox::open(queue_core, selection, wait::seconds("lease", lease)?);
         Ok(Self { core: Arc::new(core), queue: queue.unbind() })
     }
 
@@ -66,15 +66,18 @@ impl PyMailbox {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Row>> {
         let deadline = wait::deadline(timeout)?;
+        let collected = self.core.collect(|event| event.clone_ref(py));
+        if !block || !matches!(collected, Err(Error::Empty)) {
+            return answer(py, collected);
+        }
         let mut collector = Collector::new(&self.core, Arc::new(Signal::for_this_thread()));
-        let mut last = !block;
+        let mut last = false;
         loop {
             match collector.poll(|event| event.clone_ref(py)) {
                 Err(Error::Empty) if !last => {
                     last = !wait::wait(py, collector.signal(), deadline)?;
                 }
-                Err(Error::Unjudged) => return Ok(None),
-                leased => return leased.map(row).map(Some).map_err(|error| raise(py, &error)),
+                leased => return answer(py, leased),
             }
         }
     }
@@ -93,7 +96,7 @@ impl PyMailbox {
         delay: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let how = if is_attempt { Return::Nack } else { Return::Defer };
-        let delay = wait::seconds(Some(delay))?.unwrap_or(Duration::MAX);
+        let delay = wait::seconds("delay", Some(delay))?.unwrap_or(Duration::MAX);
         Ok(self.core.queue().give_back(LeaseId::from_parts(lease), how, delay))
     }
 
@@ -190,6 +193,14 @@ impl PyCollector {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.mailbox)
+    }
+}
+
+/// What a take gives; `None` if there is an address to judge first.
+fn answer(py: Python<'_>, leased: Result<Leased<Py<PyAny>>, Error>) -> PyResult<Option<Row>> {
+    match leased {
+        Err(Error::Unjudged) => Ok(None),
+        leased => leased.map(row).map(Some).map_err(|error| raise(py, &error)),
     }
 }
 

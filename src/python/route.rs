@@ -219,8 +219,8 @@ pub(super) fn full_address(item: &Bound<'_, PyAny>) -> Option<String> {
         else {
             continue;
         };
-        let is = |field: &&CStr| name.to_str().is_ok_and(|name| field.to_str() == Ok(name));
-        if let Some(position) = OWNER.iter().position(|field| is(&field)) {
+        let is = |field: &CStr| name.to_str().is_ok_and(|name| field.to_str() == Ok(name));
+        if let Some(position) = OWNER.iter().position(|field| is(field)) {
             let text = key_text(value).into_owned();
             is_anybodys |= !text.is_empty();
             found[position] = Some(text);

@@ -80,27 +80,29 @@ impl FromPyObject<'_, '_> for Flag {
 /// Raises ValueError on a negative number, as CPython's `queue.Queue` does, and on NaN, with which
 /// that waits for ever.
 pub(super) fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Instant>> {
-    Ok(seconds(timeout)?.and_then(|duration| Instant::now().checked_add(duration)))
+    Ok(seconds("timeout", timeout)?.and_then(|duration| Instant::now().checked_add(duration)))
 }
 
-/// A number of seconds; `None` for `None` and for more than the clock can count.
-pub(super) fn seconds(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
-    let Some(timeout) = timeout.filter(|timeout| !timeout.is_none()) else { return Ok(None) };
-    let seconds = if let Ok(seconds) = timeout.cast::<PyFloat>() {
+/// A number of seconds, the argument `name`; `None` for `None` and for more than the clock can count.
+///
+/// Raises TypeError and ValueError as `deadline`.
+pub(super) fn seconds(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    let Some(value) = value.filter(|value| !value.is_none()) else { return Ok(None) };
+    let seconds = if let Ok(seconds) = value.cast::<PyFloat>() {
         seconds.value()
-    } else if let Ok(seconds) = timeout.cast_exact::<PyInt>() {
+    } else if let Ok(seconds) = value.cast_exact::<PyInt>() {
         match seconds.extract::<i64>() {
             Ok(seconds) => seconds as f64,
             Err(_) if seconds.lt(0)? => -1.0,
             Err(_) => f64::INFINITY,
         }
-    } else if let Ok(flag) = timeout.cast::<PyBool>() {
+    } else if let Ok(flag) = value.cast::<PyBool>() {
         f64::from(u8::from(flag.is_true()))
     } else {
-        return Err(PyTypeError::new_err("'timeout' must be a number of seconds or None"));
+        return Err(PyTypeError::new_err(format!("'{name}' must be a number of seconds or None")));
     };
     if seconds < 0.0 || seconds.is_nan() {
-        return Err(PyValueError::new_err("'timeout' must be a non-negative number"));
+        return Err(PyValueError::new_err(format!("'{name}' must be a non-negative number")));
     }
     Ok(Duration::try_from_secs_f64(seconds).ok())
 }

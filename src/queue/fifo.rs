@@ -122,29 +122,37 @@ impl<T> RoutedFifo<T> {
                 self.next_seq
             }
         };
-        let slot = Slot {
-            item: Some(item),
-            route: self.routes.acquire(route.session_key, route.kind),
-            full: route.full.map(|full| self.routes.full.acquire(full)),
-            links: Links::NONE,
-            seq,
-            delegation_id: route.delegation_id.filter(|_| keeps_delegation).map(Into::into),
-            epoch: route.epoch,
-            attempts: 0,
-        };
+        let stored = self.routes.acquire(route.session_key, route.kind);
+        let full = route.full.map(|full| self.routes.full.acquire(full));
+        let delegation_id = route.delegation_id.filter(|_| keeps_delegation).map(Into::into);
+        let epoch = route.epoch;
         self.used += 1;
-        match self.free {
-            NIL => {
-                self.slots.push(slot);
-                let index = u32::try_from(self.slots.len() - 1).ok().filter(|&index| index != NIL);
-                index.expect("fewer than 2^32 events wait at once")
-            }
-            index => {
-                self.free = self.slots[index as usize].links.next[0];
-                self.slots[index as usize] = slot;
-                index
-            }
+        if self.free == NIL {
+            let index = u32::try_from(self.slots.len()).ok().filter(|&index| index != NIL);
+            let index = index.expect("fewer than 2^32 events wait at once");
+            let links = Links::NONE;
+            let item = Some(item);
+            let route = stored;
+            self.slots.push(Slot {
+                item,
+                route,
+                full,
+                links,
+                seq,
+                delegation_id,
+                epoch,
+                attempts: 0,
+            });
+            return index;
         }
+        // In place: the links of a free slot are written when it is linked.
+        let index = self.free;
+        let slot = &mut self.slots[index as usize];
+        self.free = slot.links.next[0];
+        slot.item = Some(item);
+        (slot.route, slot.full, slot.seq) = (stored, full, seq);
+        (slot.delegation_id, slot.epoch, slot.attempts) = (delegation_id, epoch, 0);
+        index
     }
 
     /// Lets a stored event wait, at an end of its lanes.
@@ -242,7 +250,8 @@ impl<T> RoutedFifo<T> {
         waiting.min_by_key(|&index| self.slots[index as usize].seq)
     }
 
-    #[inline]
+    // Which lane it is, is known where it is called most.
+    #[inline(always)]
     fn head(&self, place: Place) -> u32 {
         let routes = &self.routes;
         match place {

@@ -117,7 +117,7 @@ impl Leases {
     }
 
     /// When the timer is to call, if it is to call earlier than it will.
-    fn arm(&mut self) -> Option<Instant> {
+    pub(super) fn arm(&mut self) -> Option<Instant> {
         let first = self.due.first()?.0;
         if self.armed.is_some_and(|armed| armed <= first) {
             return None;

@@ -144,6 +144,25 @@ impl<T> State<T> {
         }
     }
 
+    /// Where a mailbox's events wait.
+    pub(super) fn places_of(&self, id: MailboxId) -> Result<&Places, Error> {
+        match self.mailboxes.get(&id) {
+            None => Err(Error::ShutDown),
+            Some(_) if self.judges.has_to_judge(id) => Err(Error::Unjudged),
+            Some(mailbox) => Ok(&mailbox.places),
+        }
+    }
+
+    fn hand_out<R>(
+        &mut self,
+        index: u32,
+        due: Option<Instant>,
+        share: impl FnOnce(&T) -> R,
+    ) -> Leased<R> {
+        let (id, attempt) = self.lease(index, due);
+        Leased { item: share(self.events.item(index)), id, attempt }
+    }
+
     fn count(&self, id: MailboxId) -> usize {
         let Some(mailbox) = self.mailboxes.get(&id) else { return 0 };
         let places = mailbox.places.as_slice().iter();
@@ -315,14 +334,12 @@ impl<T: Send + 'static> Collector<T> {
     ///
     /// # Errors
     /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the mailbox is closed or the
-    /// queue shut down.
+    /// queue shut down, [`Error::Unjudged`] if there is an address to judge first.
     pub fn poll<R>(&mut self, share: impl FnOnce(&T) -> R) -> Result<Leased<R>, Error> {
-        let due = self.mailbox.lease.and_then(|lease| Instant::now().checked_add(lease));
+        let due = self.mailbox.due();
         let queue = &self.mailbox.queue;
-        let leased = self.registration.poll(queue, |state, index| {
-            let (id, attempt) = state.lease(index, due);
-            Leased { item: share(state.events.item(index)), id, attempt }
-        })?;
+        let leased =
+            self.registration.poll(queue, |state, index| state.hand_out(index, due, share))?;
         if due.is_some() {
             queue.arm_timer();
         }
@@ -332,6 +349,30 @@ impl<T: Send + 'static> Collector<T> {
     /// What wakes it.
     pub fn signal(&self) -> &Signal {
         self.registration.signal()
+    }
+}
+
+impl<T: Send + 'static> Mailbox<T> {
+    /// As [`Collector::poll`], by somebody who does not wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn collect<R>(&self, share: impl FnOnce(&T) -> R) -> Result<Leased<R>, Error> {
+        let due = self.due();
+        let mut state = self.queue.state.0.lock();
+        let Some(index) = state.events.first_at(state.places_of(self.id)?.as_slice()) else {
+            return Err(if state.shutdown { Error::ShutDown } else { Error::Empty });
+        };
+        let leased = state.hand_out(index, due, share);
+        let armed = state.leases.arm();
+        drop(state);
+        self.queue.arm(armed);
+        Ok(leased)
+    }
+
+    /// When a lease that starts now ends by itself.
+    fn due(&self) -> Option<Instant> {
+        self.lease.and_then(|lease| Instant::now().checked_add(lease))
     }
 }
 

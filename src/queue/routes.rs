@@ -12,7 +12,7 @@ use super::names::{NameId, Names};
 
 /// Routes that no event uses are kept up to this many, so that one that comes and goes is not made
 /// anew each time.
-const KEPT_UNUSED: usize = 1024;
+const KEPT_UNUSED: usize = 16_384;
 
 /// A route that no event uses is kept only if neither of its names is longer, in bytes.
 const KEPT_LENGTH: usize = 256;

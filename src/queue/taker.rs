@@ -106,11 +106,7 @@ impl<T> State<T> {
     fn places(&self, interest: &Interest) -> Result<Places, Error> {
         match interest {
             Interest::At(places) => Ok(places.clone()),
-            Interest::Mailbox(id) => match self.mailboxes.get(id) {
-                None => Err(Error::ShutDown),
-                Some(_) if self.judges.has_to_judge(*id) => Err(Error::Unjudged),
-                Some(mailbox) => Ok(mailbox.places.clone()),
-            },
+            Interest::Mailbox(id) => self.places_of(*id).cloned(),
         }
     }
 

@@ -10,6 +10,7 @@ mod judge;
 mod logging;
 mod notification;
 mod notification_judge;
+mod ownership;
 mod plain;
 mod queue;
 mod queue_model;

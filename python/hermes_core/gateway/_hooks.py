@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +24,20 @@ def loaded(name: str) -> list[ModuleType]:
     if main is not None and spec is not None and spec.name == name:
         result.append(main)
     return result
+
+
+def name_of(module: ModuleType) -> str:
+    """Return the name under which a module is imported, also where it runs as `__main__`."""
+    return module.__spec__.name if module.__spec__ is not None else module.__name__
+
+
+def owner_of(module: ModuleType, qualified_name: str) -> tuple[Any, str]:
+    """Return the object that holds a function, module or class, and the function's name there."""
+    *path, name = qualified_name.split(".")
+    owner: Any = module
+    for step in path:
+        owner = vars(owner)[step]
+    return owner, name
 
 
 def still_importing(module: ModuleType) -> bool:

@@ -18,9 +18,12 @@ from hermes_core.gateway import (
     _fingerprint,
     _hooks,
     _known,
-    _poller,
+    _messaging,
+    _messaging_hooks,
+    _messaging_turns,
     _queue_swap,
     _replacements,
+    _tui,
 )
 from hermes_core.gateway._records import RecordShare
 from hermes_core.gateway._report import IncompatibleGateway, InstallReport, Status
@@ -31,13 +34,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hermes_core.gateway")
 
-FRONT_ENDS: dict[str, tuple[str, Callable[[Any], Callable[..., Any]] | None]] = {
-    _known.MESSAGING: ("_drain_gateway_watch_events", _replacements.watch_drain_for),
-    _known.TUI: ("_notification_poller_loop", _poller.poller_for),
-    _known.CLI: ("HermesCLI.run.process_loop", None),
+FRONT_ENDS: dict[str, dict[str, Callable[[Any], Callable[..., Any]] | None]] = {
+    _known.ADAPTERS: {
+        "BasePlatformAdapter._release_session_guard": _messaging_hooks.release_for,
+        "BasePlatformAdapter._heal_stale_session_lock": _messaging_hooks.heal_for,
+        "BasePlatformAdapter._start_session_processing": _messaging_turns.start_for,
+    },
+    _known.SESSIONS: {
+        "SessionStore.get_or_create_session": _messaging_hooks.session_for,
+        "SessionStore.reset_session": _messaging_hooks.reset_for,
+    },
+    _known.MESSAGING: {
+        "_drain_gateway_watch_events": _replacements.watch_drain_for,
+        "GatewayRunner._release_running_agent_state": _messaging_hooks.end_of_run_for,
+        "GatewayRunner._update_platform_runtime_status": _messaging_hooks.platform_status_for,
+        "GatewayRunner._handle_message_with_agent": _messaging_turns.agent_turn_for,
+        "GatewayRunner._async_delegation_watcher": _messaging.watcher_for,
+    },
+    _known.TUI: {"_notification_poller_loop": _tui.poller_for},
+    _known.CLI: {"HermesCLI.run.process_loop": None},
 }
-"""Front-end modules, with the function in each that must be the known one, and what stands in for
-it. The CLI's loop stays; what it waits at is exchanged."""
+"""Front-end modules, with the functions in each that the core stands in for, and by what.
+
+A module is served whole or not at all, and only if those that it leans on are. The CLI's loop
+stays; what it waits at is exchanged.
+"""
+
+LEANS_ON = {_known.MESSAGING: (_known.ADAPTERS, _known.SESSIONS)}
 
 QUEUE = f"{_known.PROCESSES}.process_registry.completion_queue"
 
@@ -113,7 +136,7 @@ def status() -> Status:
         if _current is None:
             version = _fingerprint.version()
             return Status(False, version, [], [], [], 0, _counters.snapshot())
-        return Status(True, *_current.report(), _counters.snapshot())
+        return Status(True, *_current.report(), _counters.snapshot() | _messaging.waiting())
 
 
 def own_version() -> str:
@@ -166,6 +189,8 @@ class Installation:
                 put_back.append(swap.label)
             else:
                 left_alone.append(f"{swap.label}: something else has replaced it since")
+        _tui.leave()
+        _messaging.give_way()
         async_delegation._refusal = None
         moved = self._queue.uninstall()
         self._records.uninstall()
@@ -174,11 +199,12 @@ class Installation:
     def report(self) -> InstallReport:
         """Return what is replaced now."""
         labels = [QUEUE, *(swap.label for swap in self._swaps)]
-        served = {_name_of(module) for module in self._served}
+        served = {_hooks.name_of(module) for module in self._served}
         pending = [
             name
-            for name, (function, _) in FRONT_ENDS.items()
-            if name not in served and f"{name}.{function}" not in self._left_alone
+            for name, functions in FRONT_ENDS.items()
+            if name not in served
+            and not any(f"{name}.{function}" in self._left_alone for function in functions)
         ]
         left_alone = [f"{label}: {reason}" for label, reason in self._left_alone.items()]
         return InstallReport(self._version, labels, pending, left_alone, self._moved)
@@ -199,6 +225,11 @@ class Installation:
             report.version,
         )
 
+    def _turn_ended(self) -> None:
+        """A turn of the TUI has ended."""
+        self.announce()
+        _tui.turn_ended()
+
     def attend_front_ends(self) -> None:
         """Serve the front ends that are imported; wait for those that are being imported."""
         for name in FRONT_ENDS:
@@ -206,28 +237,43 @@ class Installation:
                 self._attend(name, module)
 
     def _attend(self, name: str, module: ModuleType) -> None:
-        function, stand_in = FRONT_ENDS[name]
-        label = f"{name}.{function}"
+        functions = FRONT_ENDS[name]
         if module in self._served:
             return
-        if function.partition(".")[0] not in vars(module) and _hooks.still_importing(module):
+        heads = {function.partition(".")[0] for function in functions}
+        if not heads <= vars(module).keys() and _hooks.still_importing(module):
             _hooks.when_imported(module, self._front_end_came)
             return
-        part = next(p for p in _fingerprint.parts(self._version) if str(p) == label)
-        if (problem := _fingerprint.in_memory(part, module)) is not None:
-            self._left_alone[label] = problem
-            logger.warning("hermes_core leaves %s alone: %s", label, problem)
+        if found := self._problems(name, module):
+            self._left_alone.update(found)
+            for label, problem in found.items():
+                logger.warning("hermes_core leaves %s alone: %s", label, problem)
             return
-        if stand_in is None:
-            self._exchange_inputs(module.HermesCLI)
-        else:
-            self._replace(module, label, function, stand_in(vars(module)[function]))
+        for function, stand_in in functions.items():
+            if stand_in is None:
+                self._exchange_inputs(module.HermesCLI)
+                continue
+            owner, attribute = _hooks.owner_of(module, function)
+            self._replace(owner, f"{name}.{function}", attribute, stand_in(vars(owner)[attribute]))
+            self._left_alone.pop(f"{name}.{function}", None)
         self._served.append(module)
-        self._left_alone.pop(label, None)
+
+    def _problems(self, name: str, module: ModuleType) -> dict[str, str]:
+        """Say which functions of a front end are not the known ones, and why."""
+        known = {str(part): part for part in _fingerprint.parts(self._version)}
+        found: dict[str, str] = {}
+        for function in FRONT_ENDS[name]:
+            label = f"{name}.{function}"
+            if (problem := _fingerprint.in_memory(known[label], module)) is not None:
+                found[label] = problem
+        for other in LEANS_ON.get(name, ()):
+            if any(label.startswith(f"{other}.") for label in self._left_alone):
+                found |= {f"{name}.{each}": f"leans on {other}" for each in FRONT_ENDS[name]}
+        return found
 
     def _front_end_came(self, module: ModuleType) -> None:
         """Serve a front end whose import has just ended, on the thread that imported it."""
-        name = _name_of(module)
+        name = _hooks.name_of(module)
         try:
             with _lock:
                 if _current is self and not self.leaving:
@@ -275,7 +321,7 @@ class Installation:
                 processes.ProcessRegistry,
                 f"{_known.PROCESSES}.ProcessRegistry",
                 "drain_notifications",
-                _replacements.drain_for(processes, self.announce),
+                _replacements.drain_for(processes, self._turn_ended),
             ),
         ]
 
@@ -301,11 +347,6 @@ class _Swap:
         if present is self._ours:
             setattr(self._owner, self._name, self._original)
         return present is self._ours or present is self._original
-
-
-def _name_of(module: ModuleType) -> str:
-    """Return what the module is imported as, also where it runs as `__main__`."""
-    return module.__spec__.name if module.__spec__ is not None else module.__name__
 
 
 def _import_core_modules() -> tuple[ModuleType, ModuleType]:

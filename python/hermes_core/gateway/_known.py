@@ -24,6 +24,8 @@ class Part(NamedTuple):
 
 REGISTRY = "tools.async_delegation"
 PROCESSES = "tools.process_registry"
+ADAPTERS = "gateway.platforms.base"
+SESSIONS = "gateway.session"
 MESSAGING = "gateway.run"
 TUI = "tui_gateway.server"
 CLI = "cli"
@@ -118,6 +120,132 @@ KNOWN: dict[str, tuple[Part, ...]] = {
             "bc2a48156ad940f070fbac604a4cc4514f2a9313c83d8db5efd099ca56eedc8b",
         ),
         Part(
+            MESSAGING,
+            "GatewayRunner._inject_watch_notification",
+            "self, synth_text, evt",
+            "977f6fef9df2b871fc1b3dbaa8d5501026acb5edf3d48f3f316025688b832697",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner._build_process_event_source",
+            "self, evt",
+            "f88893f783b538cb973a71137434c7c5b1962fc7907ace589db83d1ff1f17028",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner._handle_message",
+            "self, event",
+            "464b22cb79455459c9b333490335596bc46f2383f82f697b86d43b11aa477d6c",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner._handle_message_with_agent",
+            "self, event, source, _quick_key, run_generation",
+            "a467b5ee78a69ead6c35312dc68b2e612001b40dfe83bf79e2abbaaeb24ea19a",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner._release_running_agent_state",
+            "self, session_key, *, run_generation",
+            "db82431ae820ff963c0dfb2c5ff289218413bb90d733fd4115786e833faeda91",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner._update_platform_runtime_status",
+            "self, platform, *, platform_state, error_code, error_message",
+            "7cd827a7859e515f12e14e867a09533c3c82898c8fe96e8926bcae88459e81b8",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner._platform_reconnect_watcher",
+            "self",
+            "cfc9d13116d95c576b7a15f1850fe8d9fa9326da9500b6e4344918bb63589afc",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner._session_key_for_source",
+            "self, source",
+            "57bae566ca2128d59ec5ee1ea950911e8b6edd46e8128878f7d93a74d82509cb",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner._active_session_limit_message",
+            "self, session_key",
+            "0a93dd3c232244c5811b40866195edb2217d037f8a41eed499e6bcd9eb28b8ae",
+        ),
+        Part(
+            MESSAGING,
+            "GatewayRunner.start",
+            "self",
+            "9238800b905174e43055b4c9fbd6890097dafbe4e926de98fdd5fd8cd9f58c1e",
+        ),
+        Part(
+            ADAPTERS,
+            "BasePlatformAdapter._release_session_guard",
+            "self, session_key, *, guard",
+            "96bb95550888864db28c74945d3e068a9c9f360a7bb5c862ced9a556502853ba",
+        ),
+        Part(
+            ADAPTERS,
+            "BasePlatformAdapter._heal_stale_session_lock",
+            "self, session_key",
+            "f551107e7241e08496fc0d410275d63aa19d57729fe76520328e822da9fdfdc1",
+        ),
+        Part(
+            ADAPTERS,
+            "BasePlatformAdapter._start_session_processing",
+            "self, event, session_key, *, interrupt_event",
+            "84bf00ca52f550a1aa1c6fd5f41c66a418f88a1b34c78a7d180b719548d60af9",
+        ),
+        Part(
+            ADAPTERS,
+            "BasePlatformAdapter._session_task_is_stale",
+            "self, session_key",
+            "57222a36728212132bd7258b20ecd0ee6744ca821ca3f4d271a55c25bf8c8801",
+        ),
+        Part(
+            ADAPTERS,
+            "BasePlatformAdapter.handle_message",
+            "self, event",
+            "550c2af81d76f9d619c912f16090edc2b5461cc89acb667e7e87b79f349d40ef",
+        ),
+        Part(
+            ADAPTERS,
+            "BasePlatformAdapter._process_message_background",
+            "self, event, session_key",
+            "0ce1765a6ccf575a6e2e85cf699eaac9f3eab23673b95ce8d328e36680f20884",
+        ),
+        Part(
+            ADAPTERS,
+            "BasePlatformAdapter._apply_topic_recovery",
+            "self, event",
+            "4ea7f5f65c86be22e628790a5d8f06bd8e1338316fee19812ea94d1eae02026d",
+        ),
+        Part(
+            SESSIONS,
+            "build_session_key",
+            "source, group_sessions_per_user, thread_sessions_per_user, profile",
+            "c10b435c7f7983b26fd8b2843c00a9db04408e52a4a5151bda46e188f3b9840b",
+        ),
+        Part(
+            SESSIONS,
+            "SessionStore.reset_session",
+            "self, session_key, display_name",
+            "3a67bb3f3481b8ed2fd0744b31f66253a20c2f7a73d8a24d8e4f142706e2a730",
+        ),
+        Part(
+            SESSIONS,
+            "SessionStore.get_or_create_session",
+            "self, source, force_new",
+            "1c0bd204de83fe8a012308505a632557ba08bacf4efe1966e33a7f82c04d7b84",
+        ),
+        Part(
+            SESSIONS,
+            "SessionStore._should_reset",
+            "self, entry, source",
+            "81642e6d8a9c3a9fd0752dde522413bc34a7ab1903930e87a24a4d7a7d4099f8",
+        ),
+        Part(
             TUI,
             "_notification_poller_loop",
             "stop_event, sid, session",
@@ -134,6 +262,12 @@ KNOWN: dict[str, tuple[Part, ...]] = {
             "_run_prompt_submit",
             "rid, sid, session, text",
             "780d29535d663a7410b96081548be17bcc472cc6358b950ffdc236aeda907094",
+        ),
+        Part(
+            TUI,
+            "_emit",
+            "event, sid, payload",
+            "d823e8a6e97f1b8780132e4f0f78aee0b3855748585d411ef8676cc1c938e59f",
         ),
         Part(
             CLI,
@@ -172,12 +306,6 @@ KNOWN: dict[str, tuple[Part, ...]] = {
             "ae8602e50097566307fcc47f98120550825eb3a0400315f293038bd359fe4147",
         ),
         Part(
-            MESSAGING,
-            "GatewayRunner._build_process_event_source",
-            "self, evt",
-            "f88893f783b538cb973a71137434c7c5b1962fc7907ace589db83d1ff1f17028",
-        ),
-        Part(
             TUI,
             "_init_session",
             "sid, key, agent, history, cols, cwd, session_db",
@@ -188,6 +316,30 @@ KNOWN: dict[str, tuple[Part, ...]] = {
             "_start_agent_build",
             "sid, session",
             "b2f18052371dbcaabd80b806ee3c7dea0fa76130fad7760a3b949d765cbb3b61",
+        ),
+        Part(
+            TUI,
+            "_finalize_session",
+            "session, end_reason",
+            "0208c48dd7b37ee7edd85c5bb9c3ee69fe03acd462f64707a90e14ab2b1dc02f",
+        ),
+        Part(
+            TUI,
+            "_close_session_by_id",
+            "sid, *, end_reason",
+            "84ab15ed364e271c0d66ad19ec603969452d08b67cbc71a7425833d5e23ccbe8",
+        ),
+        Part(
+            TUI,
+            "_reset_session_agent",
+            "sid, session",
+            "14899d76ba20474a3f95725d725381f2a1a102593883e41a7958e228448e692a",
+        ),
+        Part(
+            TUI,
+            "_sync_session_key_after_compress",
+            "sid, session, *, clear_pending_title, restart_slash_worker",
+            "27ce8adde363871a7ad1f17d7e934a84a484c071f8686e747efbb541c9a408e3",
         ),
         Part(
             DELEGATE,

@@ -1,32 +1,39 @@
-"""The TUI's pollers, each taking what is its own session's.
+"""The poller of one TUI session: what arrives for the session becomes a turn of it.
 
-The gateway runs one poller per session, all on one queue: each takes whatever comes first, looks,
-and puts back what is another's. Two pollers can pass each other's events around like that for
-good, and one whose own session is busy spins. Here the poller's code stays the gateway's; what its
-thread takes from the queue is decided by whose poller it is:
+It waits at the session's mailbox, and is woken by nothing else than an event of its own, the end of
+a turn that an event waits for, a change of the session's keys, or the end of the session. What
+arrives during a turn is shown at once, as the gateway shows it, and kept until the turn is over.
 
-* its own session's events, in their order, and of the events that are nobody's the notices about
-  processes. A delegation of nobody, or of a session that is not there, stays on the queue;
-* an event that it puts back, because its session is in a turn, is the first again, and is not
-  taken again before the turn has ended.
+Every wait is a `get` of the mailbox. To be woken for another reason the mailbox is closed; the
+poller then looks around and opens the next.
 """
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import logging
 import queue
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from hermes_core import CompletionQueue
+from hermes_core import ShutDown, async_delegation, notification_dedup_key
+from hermes_core.gateway import _known
+from hermes_core.gateway._counters import count
+from hermes_core.gateway._queue_swap import sweep
+from hermes_core.gateway._replacements import notification
+from hermes_core.gateway._watched_lock import LOCK, unwatch, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterator, Mapping
 
-    Loop = Callable[[threading.Event, str, dict[str, Any]], None]
+    from hermes_core import Delivery
 
 logger = logging.getLogger("hermes_core.gateway")
+
+Session = dict[str, Any]
 
 #: What may be nobody's and is still for whoever is there.
 NOTICES = (
@@ -37,123 +44,298 @@ NOTICES = (
     "watch_overflow_released",
 )
 
-#: Seconds between two looks at a session that is in a turn while an event of its waits.
-BUSY_SECONDS = 0.05
+
+class Wants(enum.Enum):
+    """What a poller waits for."""
+
+    ALL = enum.auto()  # the session's events, and notices that are nobody's
+    OWN = enum.auto()
+    NOTHING = enum.auto()
+
+
+#: The longest pause after a turn that could not be started.
+MAX_PAUSE_SECONDS = 60.0
+
+
+class Pollers:
+    """The pollers that run now, for what concerns more than one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: tuple[Poller, ...] = ()
+        self._open = False
+
+    def open(self) -> None:
+        """Let pollers run, until `close`."""
+        with self._lock:
+            self._open = True
+
+    def close(self) -> None:
+        """End all pollers: what they hold waits in the queue again when this returns."""
+        with self._lock:
+            self._open = False
+        for poller in self._running:
+            poller.leave()
+
+    def add(self, poller: Poller) -> bool:
+        """Let a poller run, if they may."""
+        with self._lock:
+            if self._open:
+                self._running += (poller,)
+            return self._open
+
+    def remove(self, poller: Poller) -> None:
+        """Note that a poller has ended."""
+        with self._lock:
+            self._running = tuple(other for other in self._running if other is not poller)
+        self.look_at_keys(poller)
+
+    def look_at_keys(self, changed: Poller) -> None:
+        """Have the others look again which of their sessions' earlier keys are theirs."""
+        for poller in self._running:
+            if poller is not changed:
+                poller.look_at_keys()
+
+    def turn_ended(self) -> None:
+        """Have those look again who wait for a turn to end.
+
+        Whoever had got hold of a session's lock before it was watched releases it silently.
+        """
+        for poller in self._running:
+            poller.look()
 
 
 class Poller:
-    """The session that a thread polls for, and what it has in hand."""
-
-    __slots__ = ("_busy", "_keys", "_notices_next", "_session", "_sessions", "_stop", "_taken")
+    """Delivers to one session, on the thread that calls `run`."""
 
     def __init__(
         self,
+        host: Mapping[str, Any],
         stop: threading.Event,
-        session: dict[str, Any],
-        sessions: Mapping[str, dict[str, Any]],
+        sid: str,
+        session: Session,
+        pollers: Pollers,
     ) -> None:
+        self._host = host  # the names of the TUI's module, looked up at each use
         self._stop = stop
+        self._sid = sid
         self._session = session
-        self._sessions = sessions
+        self._pollers = pollers
+        self._events = async_delegation.completion_queue
         # Every key that the session has had: it gets another when its context is compressed, and
         # what it had dispatched by then comes back under the old one.
         self._keys: list[str] = []
-        self._taken: object = None
-        self._busy = False
-        self._notices_next = False
-        self._look_at_key()
+        self._key: object = None
+        self._shown: set[tuple[object, ...]] = set()
+        self._kept: list[Delivery] = []
+        self._sits_out = False
+        self._ends = False
+        self._leaves = False
+        self._wants = Wants.NOTHING
+        self._is_stale = True
+        self._box = self._events.mailbox(session_key=(), lease=None)
 
-    def take(self, events: CompletionQueue[Any], timeout: float) -> Any:
-        """Take the next event for the session, waiting `timeout` seconds for one.
+    def run(self) -> bool:
+        """Deliver until the session ends; False when an uninstall came first."""
+        with self._watching():
+            while not self._is_over():
+                delivery = self._next(Wants.ALL)
+                if delivery is None:
+                    continue
+                try:
+                    self._deliver(delivery)
+                except Exception:
+                    # It must not end the loop: nobody else delivers to this session.
+                    logger.exception("a delivery to session %s failed", self._sid)
+                    self._pause(delivery)
+        return not self._leaves
 
-        Raises `queue.Empty`.
-        """
-        deadline = time.monotonic() + timeout
-        while self._busy:
-            self._busy = bool(self._session.get("running"))
-            if self._busy and (time.monotonic() >= deadline or self._stop.wait(BUSY_SECONDS)):
-                raise queue.Empty
-        key = self._look_at_key()
-        # By turns, so that neither a stream of results nor one of notices keeps the other waiting.
-        self._notices_next = not self._notices_next
-        takes = [lambda: self._notice(events), *(self._own(events, old) for old in self._old())]
+    def leave(self) -> None:
+        """Have `run` end; what is kept waits in the queue again when this returns."""
+        self._leaves = True
+        self._wake()
+        self._give_back()
+
+    def look(self) -> None:
+        """Look at the session, whose lock has just been released."""
+        session = self._session
+        if (
+            (self._sits_out and not session.get("running"))
+            or session.get("session_key") != self._key
+            or session.get("_finalized")
+        ):
+            self._wake()
+
+    def look_at_keys(self) -> None:
+        """Look again which of the session's earlier keys are still its own."""
+        if len(self._keys) > 1:
+            self._wake()
+
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[None]:
+        def set_and_wake() -> None:
+            threading.Event.set(self._stop)
+            self._wake()
+
+        watched = watch(self._session, self.look)
+        self._stop.set = set_and_wake  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            self._box.close()
+            self._give_back()
+            vars(self._stop).pop("set", None)
+            unwatch(self._session, watched, self.look)
+            sweep()  # what was given back after an uninstall had looked
+
+    # Waiting.
+
+    def _wake(self) -> None:
+        # First the mark, then the mailbox; `_next` looks at the mark once its mailbox is there.
+        self._is_stale = True
+        self._box.close()
+
+    def _next(self, wants: Wants, timeout: float | None = None) -> Delivery | None:
+        """Wait for the session's next event; None when there is something else to look at."""
+        if self._is_stale or wants is not self._wants:
+            self._is_stale = False
+            self._open(wants)
+        if self._is_over() or (self._sits_out and not self._session.get("running")):
+            return None
+        if self._is_stale:
+            return None
+        try:
+            return self._box.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        except ShutDown:
+            if not self._box.is_closed:  # the queue itself: nothing will come any more
+                self._ends = True
+            return None
+
+    def _open(self, wants: Wants) -> None:
+        self._wants = wants
+        self._box.close()
+        keys = () if wants is Wants.NOTHING else self._own_keys()
+        nobodys = NOTICES if wants is Wants.ALL else ()
+        self._box = self._events.mailbox(session_key=keys, unaddressed=nobodys, lease=None)
+
+    def _is_over(self) -> bool:
+        return (
+            self._leaves
+            or self._ends
+            or self._stop.is_set()
+            or bool(self._session.get("_finalized"))
+        )
+
+    def _own_keys(self) -> list[str]:
+        """The session's keys, but for earlier ones that another live session has now."""
+        key = self._session.get("session_key")
+        if key != self._key:
+            self._key = key
+            if isinstance(key, str) and key and key not in self._keys:
+                self._keys.append(key)
+            self._pollers.look_at_keys(self)
+        return [key for key in self._keys if not self._is_anothers(key)]
+
+    def _is_anothers(self, key: str) -> bool:
+        return key != self._session.get("session_key") and any(
+            session.get("session_key") == key
+            for session in list(self._host["_sessions"].values())
+            if session is not self._session
+        )
+
+    # Delivering.
+
+    def _deliver(self, delivery: Delivery) -> None:
+        """Make a turn of an event, now or when the turn that runs is over."""
+        key = _key_of(delivery.event)
+        if key and self._is_anothers(key):
+            delivery.defer()
+            self._is_stale = True
+            return
+        # What is nobody's is not kept for a session: another may be idle.
+        if key or not self._session.get("running"):
+            text = self._show(delivery)
+            if text is None or self._start_turn(delivery, text):
+                return
         if key:
-            takes.insert(1 if self._notices_next else 0, self._own(events, key))
-        for take in takes:
-            try:
-                self._taken = take()
-                return self._taken
-            except queue.Empty:
-                continue
-        left = max(0.0, deadline - time.monotonic())
-        wanted: dict[str, Any] = {"session_key": key}
-        if not key:
-            wanted = {"unaddressed": True, "types": NOTICES}
-        # What is nobody's, or under an old key, has the poll's rhythm, as in the gateway.
-        self._taken = CompletionQueue.get(events, True, left, **wanted)
-        return self._taken
+            self._kept.append(delivery)
+        else:
+            delivery.defer()
+        self._sit_out()
 
-    def puts_back(self, event: object) -> bool:
-        """Say whether this put undoes the last take; then the session is in a turn."""
-        if event is None or event is not self._taken:
-            return False
-        self._taken = None
-        self._busy = True
+    def _show(self, delivery: Delivery) -> str | None:
+        """Show an event in its session, once; what has no text is done with."""
+        event = delivery.event
+        processes = sys.modules[_known.PROCESSES]
+        text = notification(processes.process_registry, processes, event)
+        if not text:
+            count("events without a notification")
+            delivery.ack()
+            return None
+        if self._is_new(event):
+            self._host["_emit"]("status.update", self._sid, {"kind": "process", "text": text})
+        return text
+
+    def _is_new(self, event: Any) -> bool:
+        identity = notification_dedup_key(event)
+        try:
+            if identity in self._shown:
+                return False
+            self._shown.add(identity)
+        except TypeError:  # something in it cannot be hashed
+            pass
         return True
 
-    def _look_at_key(self) -> str:
-        key = self._session.get("session_key")
-        if not isinstance(key, str) or not key:
-            return ""
-        if key not in self._keys:
-            self._keys.append(key)
-        return key
-
-    def _old(self) -> list[str]:
-        """The session's earlier keys, but for those that another live session has now."""
-        current = self._session.get("session_key")
-        old = [key for key in self._keys if key != current]
-        if old:
-            taken = {s.get("session_key") for s in list(self._sessions.values())}
-            old = [key for key in old if key not in taken]
-        return old
-
-    @staticmethod
-    def _own(events: CompletionQueue[Any], key: str) -> Callable[[], Any]:
-        return lambda: CompletionQueue.get_nowait(events, session_key=key)
-
-    @staticmethod
-    def _notice(events: CompletionQueue[Any]) -> Any:
-        return CompletionQueue.get_nowait(events, unaddressed=True, types=NOTICES)
-
-
-_threads = threading.local()
-
-
-def current() -> Poller | None:
-    """Return the poller that this thread is, if it is one."""
-    return getattr(_threads, "poller", None)
-
-
-def poller_for(original: Loop) -> Loop:
-    """Make the stand-in for `tui_gateway.server._notification_poller_loop`."""
-    sessions = getattr(original, "__globals__", {}).get("_sessions", {})
-
-    def _notification_poller_loop(
-        stop_event: threading.Event, sid: str, session: dict[str, Any]
-    ) -> None:
-        """Run the gateway's loop; what it takes is its own session's."""
-        _threads.poller = Poller(stop_event, session, sessions)
+    def _start_turn(self, delivery: Delivery, text: str) -> bool:
+        """Start a turn with an event; False while another turn runs, or when all is over."""
+        if not self._claim():
+            return False
         try:
-            while True:
-                try:
-                    return original(stop_event, sid, session)
-                except Exception:
-                    # One event that the loop cannot read must not end it: nobody else delivers.
-                    logger.exception("the poller of session %s stumbled, and goes on", sid)
-                if session.get("_finalized") or stop_event.wait(BUSY_SECONDS):
-                    return None
-        finally:
-            del _threads.poller
+            self._host["_emit"]("message.start", self._sid)
+            rid = f"__notif__{int(time.time() * 1000)}"
+            self._host["_run_prompt_submit"](rid, self._sid, self._session, text)
+        except BaseException:
+            with self._session[LOCK]:
+                self._session["running"] = False
+            raise
+        delivery.ack()
+        return True
 
-    return _notification_poller_loop
+    def _claim(self) -> bool:
+        with self._session[LOCK]:
+            if self._session.get("running") or self._is_over():
+                return False
+            self._session["running"] = True
+            return True
+
+    def _sit_out(self) -> None:
+        """Show and keep what arrives until the turn is over; then all of it waits again."""
+        self._sits_out = True
+        try:
+            while self._session.get("running") and not self._is_over():
+                delivery = self._next(Wants.OWN)
+                if delivery is not None and self._show(delivery) is not None:
+                    self._kept.append(delivery)
+        finally:
+            self._sits_out = False
+            self._give_back()
+
+    def _pause(self, delivery: Delivery) -> None:
+        """Keep an event that could not be delivered for a while, then have it tried again."""
+        self._kept.append(delivery)
+        self._next(Wants.NOTHING, min(2.0 ** (delivery.attempt - 1), MAX_PAUSE_SECONDS))
+        delivery.nack()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        # Also called by the thread that uninstalls: each takes what the other has not.
+        with contextlib.suppress(IndexError):
+            while True:
+                self._kept.pop().defer()
+
+
+def _key_of(event: Any) -> str:
+    key = event.get("session_key") if isinstance(event, dict) else None
+    return key if isinstance(key, str) else ""

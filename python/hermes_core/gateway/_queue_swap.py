@@ -18,42 +18,48 @@ from __future__ import annotations
 import contextlib
 import functools
 import queue
+import sys
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hermes_core import CompletionQueue
-from hermes_core.gateway import _poller
+from hermes_core.gateway import _takeover
 from hermes_core.gateway._counters import count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+
+
+take_overs: dict[CodeType, Callable[[dict[str, Any]], None]] = {}
+"""Loops of the gateway that must not take for themselves, and who goes on in their stead.
+
+Called with the loop's variables, at its `get` of the shared queue."""
 
 
 class GatewayQueue(CompletionQueue[Any]):
-    """The shared queue once it has served a gateway.
+    """The shared queue once it has served a gateway: it never keeps what no gateway would read.
 
-    It never keeps what no gateway would read, and a poller of the TUI takes from it what is for
-    its own session. The queue changes into this class in place, for its identity is what
-    delegations hold.
+    The queue changes into this class in place, for its identity is what delegations hold.
     """
 
     __slots__ = ()
 
     def get(self, block: bool = True, timeout: float | None = None, **wanted: Any) -> Any:
-        """Take an event; a poller of the TUI gets its own session's."""
-        poller = _poller.current()
-        if poller is None or wanted:
-            return CompletionQueue.get(self, block, timeout, **wanted)
-        return poller.take(self, timeout or 0.0)
+        """Take an event; a loop of the gateway that others stand in for waits here for its end."""
+        caller = sys._getframe(1)
+        if (take_over := take_overs.get(caller.f_code)) is not None:
+            take_over(caller.f_locals)
+        return CompletionQueue.get(self, block, timeout, **wanted)
 
-    def get_nowait(self, **wanted: Any) -> Any:
-        """Take an event without waiting; a poller of the TUI gets its own session's."""
-        return self.get(False, **wanted)
+    def empty(self) -> bool:
+        """Say whether nothing waits; a watcher from before the install ends here."""
+        _takeover.at_look(sys._getframe(1))
+        return CompletionQueue.empty(self)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put an event; after an uninstall it goes on to the gateway's own queue."""
-        poller = _poller.current()
-        if poller is not None and poller.puts_back(item):
-            CompletionQueue.put_back(self, item)
-        else:
-            CompletionQueue.put(self, item, block, timeout)
+        CompletionQueue.put(self, item, block, timeout)
         sweep()
 
     def put_nowait(self, item: Any) -> None:

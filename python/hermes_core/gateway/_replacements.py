@@ -32,12 +32,12 @@ WRAPPER_FRAMES = 8
 
 
 def drain_for(
-    processes: Any, announce: Callable[[], None]
+    processes: Any, turn_ended: Callable[[], None]
 ) -> Callable[[Any], list[tuple[Event, str]]]:
     """Make the stand-in for `ProcessRegistry.drain_notifications`.
 
     `processes` is the gateway's module; its formatter is looked up at each call, as the
-    gateway's own drain does. `announce` is called after each turn of the TUI.
+    gateway's own drain does. `turn_ended` is called after each turn of the TUI.
     """
 
     def drain_notifications(self: Any) -> list[tuple[Event, str]]:
@@ -49,7 +49,7 @@ def drain_for(
         up in its input queue.
         """
         if _called_by_the_tui(sys._getframe(1)):
-            announce()
+            turn_ended()
             return []
         if _cli_input.collect():
             return []

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-WAIT = 10.0
+WAIT = 60.0
 
 
 class Host:

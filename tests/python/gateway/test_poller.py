@@ -1,4 +1,4 @@
-"""The TUI's own poller loop, taking what is its session's: results go home, and nobody spins."""
+"""The pollers of the TUI's sessions: every event reaches its own session, and nobody else's."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ class Tui:
         self.server._sessions[key] = session
         self._stops.append(self.server._start_notification_poller(key, session))
         return session
+
+    def rotate(self, session: dict[str, Any], key: str) -> None:
+        """Give a session another key, as the compression of its context does in a turn."""
+        with session["history_lock"]:
+            session["session_key"] = key
+
+    def end_turn(self, session: dict[str, Any]) -> None:
+        with session["history_lock"]:
+            session["running"] = False
 
     def close(self) -> None:
         for session in self.server._sessions.values():
@@ -130,8 +139,7 @@ def test_an_event_waits_for_its_busy_session_and_holds_up_no_other(
     tui.wait_for(1)
     assert (len(tui.turns["busy"]), len(tui.turns["idle"])) == (0, 1)
     until(lambda: ("busy", tui.shown[0][1]) in tui.shown or len(tui.shown) > 1, "it is announced")
-    with busy["history_lock"]:
-        busy["running"] = False
+    tui.end_turn(busy)
     tui.wait_for(6)
     assert [text[text.index("<") :][:3] for text in tui.turns["busy"]] == [
         f"<{n}>" for n in range(5)
@@ -175,7 +183,7 @@ def test_a_result_under_a_rotated_key_comes_home(tui: Tui, installed: Host) -> N
     session = tui.open("key 1")
     turns = tui.turns["key 1"]
     for n, key in enumerate(("key 1", "key 2", "key 3"), start=1):
-        session["session_key"] = key
+        tui.rotate(session, key)
         installed.queue.put(event(n, key))
         tui.wait_for(n)
     for n, key in enumerate(("key 1", "key 2", "key 3"), start=4):
@@ -189,7 +197,7 @@ def test_an_old_key_that_another_session_has_now_is_that_ones(tui: Tui, installe
     first = tui.open("old")
     installed.queue.put(event(1, "old"))
     tui.wait_for(1)
-    first["session_key"] = "new"
+    tui.rotate(first, "new")
     installed.queue.put(event(2, "new"))
     tui.wait_for(2)
     del tui.server._sessions["old"]
@@ -199,8 +207,7 @@ def test_an_old_key_that_another_session_has_now_is_that_ones(tui: Tui, installe
     tui.turns["old"] = turns = []
     installed.queue.put(event(3, "old"))
     until(lambda: ("old", tui.shown[-1][1]) == tui.shown[-1], "it is announced in the second")
-    with second["history_lock"]:
-        second["running"] = False
+    tui.end_turn(second)
     until(lambda: len(turns) == 1, "it is delivered")
     assert "<3>" in turns[0]
 
@@ -210,20 +217,36 @@ def test_an_event_that_the_loop_cannot_read_ends_no_poller(tui: Tui, installed: 
     tui.open("a")
     installed.queue.put({"type": "completion", "session_key": "a", "session_id": ["x"]})
     installed.queue.put(event(1, "a"))
-    tui.wait_for(1)
-    assert "<1>" in tui.turns["a"][0]
+    tui.wait_for(2)
+    assert "['x'] exited" in tui.turns["a"][0]
+    assert "<1>" in tui.turns["a"][1]
 
 
-def test_notices_and_results_take_turns(tui: Tui, installed: Host) -> None:
+def test_notices_and_results_come_in_their_order(tui: Tui, installed: Host) -> None:
     """F16: a stream of one does not keep the other waiting."""
     session = tui.open("a", busy=True)
-    installed.queue.put(event(0, "a"))
-    until(lambda: bool(tui.shown), "the first is announced, and waits")
-    for n in range(1, 20):
+    for n in range(5):
         installed.queue.put(event(n, "a"))
-    installed.queue.put(event(99, "", "watch_match"))
-    with session["history_lock"]:
-        session["running"] = False
-    tui.wait_for(21)
-    place = next(n for n, text in enumerate(tui.turns["a"]) if "<99>" in text)
-    assert place <= 2
+    installed.queue.put(event(5, "", "watch_match"))
+    installed.queue.put(event(6, "a"))
+    until(lambda: len(tui.shown) == 6, "what is its own is shown")
+    tui.end_turn(session)
+    tui.wait_for(7)
+    assert [text[text.index("<") :][:3] for text in tui.turns["a"]] == [f"<{n}>" for n in range(7)]
+    assert len(tui.shown) == 7
+
+
+def test_a_notice_of_nobody_waits_for_no_busy_session(tui: Tui, installed: Host) -> None:
+    """F16"""
+    busy = tui.open("busy", busy=True)
+    for n in range(3):
+        installed.queue.put(event(n, "", "completion"))
+    tui.open("idle")
+    tui.wait_for(3)
+    assert (len(tui.turns["busy"]), len(tui.turns["idle"])) == (0, 3)
+    assert {sid for sid, _ in tui.shown} == {"idle"}
+    tui.server._sessions["idle"]["running"] = True
+    installed.queue.put(event(4, "", "completion"))
+    tui.end_turn(busy)
+    tui.wait_for(4)
+    assert len(tui.turns["busy"]) == 1
