@@ -10,7 +10,7 @@ use pyo3::types::PyString;
 use super::loop_waker::PyWaiter;
 use super::queue::{PyCompletionQueue, kinds, raise};
 use super::route::{full_address, key_text};
-use super::wait;
+use super::wait::{self, Flag};
 use crate::error::Error;
 use crate::queue::{Collector, LeaseId, Leased, Mailbox, Return, Selection};
 use crate::wake::Signal;
@@ -62,12 +62,12 @@ impl PyMailbox {
     fn take(
         &self,
         py: Python<'_>,
-        block: bool,
+        block: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Row>> {
         let deadline = wait::deadline(timeout)?;
         let collected = self.core.collect(|event| event.clone_ref(py));
-        if !block || !matches!(collected, Err(Error::Empty)) {
+        if !block.0 || !matches!(collected, Err(Error::Empty)) {
             return answer(py, collected);
         }
         let mut collector = Collector::new(&self.core, Arc::new(Signal::for_this_thread()));
