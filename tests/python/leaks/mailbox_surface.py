@@ -110,6 +110,7 @@ def collectors(t: Tracked) -> None:
     refused(hc.ShutDown, left.poll)
     t.queue.put(t.event)
     assert t.waker.ready() == [waiter.number]
+    assert waiter.take()
     polled = collector.poll()
     assert isinstance(polled, tuple)
     assert polled[0] is t.event
@@ -233,7 +234,9 @@ def batches(t: Tracked) -> None:
     with box.take_all(timeout=t.number) as batch:
         assert [one.event for one in batch] == [t.wide_event]
     refused(stdlib_queue.Empty, box.take_all, timeout=t.soon)
+    t.queue.put(t.event)
     refused(TypeError, box.take_all, t.thing)
+    assert t.queue.get() is t.event
 
 
 @case("CompletionQueue.mailbox", "Mailbox.get")
