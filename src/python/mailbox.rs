@@ -11,7 +11,7 @@ use pyo3::types::PyString;
 use super::loop_waker::PyWaiter;
 use super::queue::{Core as Queue, PyCompletionQueue, kinds, raise};
 use super::route::{full_address, key_text};
-use super::wait;
+use super::wait::{self, Flag};
 use crate::error::Error;
 use crate::queue::{Collector, LeaseId, Leased, Mailbox, Return, Selection};
 use crate::wake::Signal;
@@ -109,13 +109,13 @@ impl PyMailbox {
     /// judge first.
     fn take(
         slf: &Bound<'_, Self>,
-        block: bool,
+        block: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Row>> {
         let (py, core) = (slf.py(), &slf.get().core);
         let deadline = wait::deadline(timeout)?;
         let collected = core.collect(|event| event.clone_ref(py));
-        if !block || !matches!(collected, Err(Error::Empty)) {
+        if !block.0 || !matches!(collected, Err(Error::Empty)) {
             return answer(slf, collected);
         }
         let mut collector = Collector::new(core, Arc::new(Signal::for_this_thread()));
