@@ -55,9 +55,7 @@ def test_an_acked_event_is_gone(queue: Queue, box: hc.Mailbox) -> None:
 
 
 @pytest.mark.parametrize(("settle", "attempt"), [("nack", 2), ("defer", 1)])
-def test_a_returned_event_stands_where_it_stood(
-    box: hc.Mailbox, settle: str, attempt: int
-) -> None:
+def test_a_returned_event_stands_where_it_stood(box: hc.Mailbox, settle: str, attempt: int) -> None:
     """F4, F10: before later ones of its owner; only a nack counts as an attempt."""
     first, second = box.get_nowait(), box.get_nowait()
     assert getattr(second, settle)() is True
