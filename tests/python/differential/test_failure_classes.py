@@ -99,7 +99,7 @@ def test_f4_a_drain_that_raises_loses_what_it_took() -> None:
     for event in waiting:
         ours.completion_queue.put(event)
     host = SimpleNamespace(format_process_notification=hc.format_process_notification)
-    drain = _replacements.drain_for(host, announce=lambda: None)
+    drain = _replacements.drain_for(host, turn_ended=lambda: None)
     assert [event for event, _ in drain(ours)] == waiting
 
 
