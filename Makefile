@@ -14,7 +14,7 @@ LATER := $(addprefix tests/python/differential/test_,batches.py failure_classes.
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## the main job: two sessions of the real gateway delegate, every result must come home
+run: ## the main job: sessions and chats of the real gateway delegate, every result must come home
 	@scripts/run $(ARGS)
 
 test: test-rust test-python ## all tests: the core without Python, then the wheel beside the gateway

@@ -1,1 +1,1 @@
-"""The main job: delegations of two sessions through a real gateway, shown and checked."""
+"""The main job: delegations of sessions and chats through a real gateway, shown and checked."""

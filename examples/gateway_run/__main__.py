@@ -1,4 +1,4 @@
-"""`make run`: two sessions of a real gateway delegate, and every result must come home."""
+"""`make run`: sessions and chats of a real gateway delegate, and every result must come home."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
-from . import live_model, scenario
+from . import chats, live_model, scenario
+from .chat_client import ChatGateway
 from .home import HOST, PLUGIN, Model, environment, write_home
 from .journal import Journal, OutOfTime
 from .model_server import KEY, MODEL, ModelServer
@@ -33,7 +34,8 @@ def arguments() -> argparse.Namespace:
     """The command line; the real model's options have environment variables behind them."""
     parser = argparse.ArgumentParser(
         prog="make run",
-        description="Two sessions of a real gateway delegate; every result must come home.",
+        description="Two sessions and two chats of a real gateway delegate; every result must come "
+        "home.",
     )
     parser.add_argument(
         "--without-plugin",
@@ -73,6 +75,8 @@ class Run:
         self.journal = Journal(options.timeout)
         self.home = ROOT / ".run" / f"home-{os.getpid()}-{self.script.nonce}"
         self.gateway: Gateway | None = None
+        self.chat_gateway: ChatGateway | None = None
+        self.chats: chats.Chats | None = None
         self.missing: list[str] = []
 
     def run(self) -> int:
@@ -113,6 +117,10 @@ class Run:
         command = [sys.executable, "-m", "tui_gateway.entry"]
         self.gateway = Gateway(command, env, work, self.journal)
         stack.callback(self.gateway.close)
+        if server is not None:
+            # Now, so that it is there when the first part is over.
+            self.chat_gateway = ChatGateway(env, work, self.journal)
+            stack.callback(self.chat_gateway.close)
         if not self.journal.wait(lambda: bool(self.journal.first("tui.gateway.ready")), 60):
             raise GatewayGone("the gateway does not say that it is ready")
         if server is None:
@@ -129,6 +137,9 @@ class Run:
             for label, (session, _) in scenario.QUESTIONS.items()
             if not play.answered(session, label)
         ]
+        assert self.chat_gateway is not None
+        self.chats = chats.Chats(self.chat_gateway, server, self.script, self.journal)
+        self.chats.play()
 
     def _who(self) -> str:
         return "the hermes-core plugin" if self.plugin else "its own Python"
@@ -165,8 +176,12 @@ class Run:
         """Draw the table and note what is missing or out of place."""
         tasks = delegations(self.journal, self.script)
         place(tasks, self._histories(), self.journal)
+        wanted = {} if self.real else dict(scenario.WANTED)
+        if self.chats is not None:
+            tasks += self.chats.delegations()
+            wanted |= chats.WANTED
         table(self.screen, tasks, self.journal)
-        self.missing += problems(tasks, {} if self.real else scenario.WANTED, self.plugin)
+        self.missing += problems(tasks, wanted, self.plugin)
         for kind, words in (
             ("model.failed", "the scripted model failed:"),
             ("model.unknown", "the scripted model was asked something it has no line for"),
@@ -191,7 +206,7 @@ class Run:
         self.screen.line()
         if not self.missing:
             self.screen.line(
-                "PASS: every result came back once, into its own session, as a new turn.", "good"
+                "PASS: every result came back once, where it belongs, as a new turn.", "good"
             )
             if self.options.keep:
                 self.screen.line(f"Kept {self.home.relative_to(ROOT)}")
@@ -202,10 +217,12 @@ class Run:
         for problem in self.missing:
             for part in textwrap.wrap(f"- {problem}", WIDTH - 2, subsequent_indent="  "):
                 self.screen.line(f"  {part}", "bad")
-        if self.gateway is not None and self.gateway.stderr_tail:
+        for gateway in (self.gateway, self.chat_gateway):
+            if gateway is None or not gateway.stderr_tail:
+                continue
             self.screen.line()
-            self.screen.line("The last words of the gateway's stderr:")
-            for line in list(self.gateway.stderr_tail)[-15:]:
+            self.screen.line(f"The last words on stderr of the gateway, process {gateway.pid}:")
+            for line in list(gateway.stderr_tail)[-15:]:
                 for part in textwrap.wrap(line, WIDTH - 2) or [""]:
                     self.screen.line(f"  {part}", "dim")
         if self.home.exists():

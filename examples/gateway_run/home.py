@@ -51,6 +51,13 @@ delegation:
   max_async_children: 8
   max_concurrent_children: 8   # also the cap on delegate_task calls in one answer of the model
 
+# The messaging gateway's side of HERMES_TUI_TOOLSETS below.
+platform_toolsets:
+  local: [delegation]
+
+security:
+  tirith_enabled: false        # would be downloaded
+
 plugins:
   enabled: []
 """
@@ -81,6 +88,7 @@ def environment(home: Path, model: Model) -> dict[str, str]:
         HERMES_RUN_KEY=model.key,
         # The one tool that is needed. Others look for optional packages on PyPI as they load.
         HERMES_TUI_TOOLSETS="delegation",
+        GATEWAY_ALLOW_ALL_USERS="true",  # who may write in the chats
         HERMES_IGNORE_RULES="1",  # no AGENTS.md and no memory of this checkout
         PYTHONUNBUFFERED="1",
         NO_PROXY="127.0.0.1,localhost",

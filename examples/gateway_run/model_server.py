@@ -103,10 +103,14 @@ class ModelServer:
                 at = time.monotonic()
                 for block in seen.blocks:
                     add("reentry", seen.session, block.delegation, {"block": block}, at)
+            case Part.TITLE:
+                pass
             case Part.UNKNOWN:
                 add("model.unknown", seen.session)
             case _:
                 add("turn.asked", seen.session, seen.label, {"part": seen.part.value})
+                for label, handle in seen.handles:
+                    add("model.dispatched", seen.session, label, {"delegation": handle})
 
 
 class _Server(ThreadingHTTPServer):
@@ -175,6 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
             text = script.answer(seen.label)
         elif seen.part is Part.REENTRY:
             text = script.acknowledgement(seen.blocks)
+        elif seen.part is Part.TITLE:
+            text = "A run"
         elif seen.part is Part.DISPATCHED:
             text = "They run in the background; each result comes back by itself."
         else:

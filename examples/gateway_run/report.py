@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
+from .chats import CHATS
 from .journal import Entry, Journal
 from .results import Delegation, delivered_after, handle_of, refusal_of
 from .script import Script
 
 WIDTH = 80
-COLORS = {"alpha": "36", "beta": "35", "good": "32", "bad": "31", "bold": "1", "dim": "2"}
+SESSION_COLORS = {"alpha": "36", "beta": "35", "gamma": "34", "delta": "33"}
+COLORS = {**SESSION_COLORS, "good": "32", "bad": "31", "bold": "1", "dim": "2"}
 MODEL_LINES = {
     "dispatch": "model: calls delegate_task for {label}",
     "question": "model: asked {label}, in a turn until it answers",
@@ -74,9 +76,12 @@ class Live:
                 return f"{self._label(entry)}: running", ""
             case "tui.subagent.complete":
                 return f"{self._label(entry)}: {entry.text('status') or 'ended'}", ""
+            case "model.dispatched" if entry.session in CHATS:
+                self.tasks[entry.text("delegation")] = (entry.name, entry.session)
+                return f"{entry.name}: handle {entry.text('delegation')}", ""
             case "reentry":
                 return self._entered(entry)
-            case "tui.message.complete":
+            case "tui.message.complete" | "chat.message":
                 return f"shown: {entry.text('text')}", "dim"
             case "tui.error":
                 return f"error: {entry.text('message')}", "bad"

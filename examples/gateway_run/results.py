@@ -103,7 +103,9 @@ def delivered_after(task: Delegation, journal: Journal) -> tuple[float | None, b
     at = next((at for session, at, _ in task.entered if session == task.session), None)
     if at is None or task.ended is None:
         return None, False
-    turns = [e.at for e in journal.all("tui.message.complete", task.session) if e.at < at]
+    answers = journal.all("tui.message.complete", task.session)
+    answers += journal.all("chat.message", task.session)
+    turns = sorted(e.at for e in answers if e.at < at)
     waited = bool(turns) and turns[-1] > task.ended
     return max(0.0, at - (turns[-1] if waited else task.ended)), waited
 

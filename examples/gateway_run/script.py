@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,6 +17,9 @@ Message = Mapping[str, object]
 
 BLOCK = re.compile(r"^\[ASYNC DELEGATION (?:BATCH )?COMPLETE — ([\w-]+)\]", re.MULTILINE)
 STATUS = re.compile(r"^Status: (\S+)", re.MULTILINE)
+HANDLE = re.compile(r'"delegation_id": "(\w+)"')
+# What the gateway asks after a session's first turn, where the session has no title yet.
+TITLE = re.compile(r"User: .*\n\nAssistant: ", re.DOTALL)
 # How the gateway's own Python explains a result; the core's formatter has other words for it.
 HOST_WORDS = "A background subagent you dispatched earlier has finished."
 START = "Start in the background:"
@@ -31,6 +34,7 @@ class Part(Enum):
     QUESTION = "question"
     REENTRY = "re-entry"
     CHILD = "child"
+    TITLE = "title"
     UNKNOWN = "unknown"
 
 
@@ -71,6 +75,9 @@ class Seen:
     label: str = ""
     calls: tuple[Call, ...] = ()
     blocks: tuple[Block, ...] = ()
+    handles: tuple[
+        tuple[str, str], ...
+    ] = ()  # label and delegation id, of each call that began one
 
 
 def text_of(content: object) -> str:
@@ -149,18 +156,30 @@ class Script:
         match = self._task.search(goal)
         return match[1] if match else ""
 
+    def _handles(self, messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
+        """The delegations that the last answer's calls began."""
+        for message in reversed(messages):
+            if message.get("role") != "tool":
+                return
+            found = HANDLE.search(text_of(message.get("content")))
+            label = str(message.get("tool_call_id")).removeprefix("call_").partition("_")[0]
+            if found:
+                yield label, found[1]
+
     def read(self, messages: Sequence[Message]) -> Seen:
         """Understand a conversation from its texts alone."""
         users = [text_of(m.get("content")) for m in messages if m.get("role") == "user"]
         if not users:
             return Seen(Part.UNKNOWN)
+        if TITLE.match(users[0]):
+            return Seen(Part.TITLE)
         owner = next((m[1] for m in map(self._session.search, users) if m), "")
         if not owner:
             label = self.label_of(users[0])
             return Seen(Part.CHILD, label=label) if label else Seen(Part.UNKNOWN)
         last = messages[-1]
         if last.get("role") == "tool":
-            return Seen(Part.DISPATCHED, owner)
+            return Seen(Part.DISPATCHED, owner, handles=tuple(self._handles(messages)))
         if last.get("role") != "user":
             return Seen(Part.UNKNOWN, owner)
         text = users[-1]

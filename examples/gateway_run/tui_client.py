@@ -76,7 +76,7 @@ class Gateway:
         message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         try:
             with self._write_lock:
-                stdin = _pipe(self._process.stdin)
+                stdin = pipe(self._process.stdin)
                 stdin.write(json.dumps(message) + "\n")
                 stdin.flush()
         except (OSError, ValueError) as error:
@@ -103,7 +103,7 @@ class Gateway:
         """End the gateway on every path: first by closing its stdin, at last by force."""
         try:
             with contextlib.suppress(OSError, ValueError):
-                _pipe(self._process.stdin).close()
+                pipe(self._process.stdin).close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
         finally:
@@ -115,7 +115,7 @@ class Gateway:
             thread.join(2)
 
     def _read_stdout(self) -> None:
-        for line in _pipe(self._process.stdout):
+        for line in pipe(self._process.stdout):
             try:
                 message = json.loads(line)
             except ValueError:
@@ -130,7 +130,7 @@ class Gateway:
         self.journal.add("gateway.ended")
 
     def _read_stderr(self) -> None:
-        for line in _pipe(self._process.stderr):
+        for line in pipe(self._process.stderr):
             self.stderr_tail.append(line.rstrip("\n"))
 
     def _event(self, params: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ class Gateway:
             self.journal.add(f"tui.{kind}", session, name, data)
 
 
-def _pipe(pipe: IO[str] | None) -> IO[str]:
+def pipe(pipe: IO[str] | None) -> IO[str]:
     """The pipe, which is there because it was asked for."""
     assert pipe is not None
     return pipe

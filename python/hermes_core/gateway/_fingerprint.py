@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import inspect
+import os
 import re
 import sys
 from types import CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from hermes_core.gateway._known import KNOWN, Part
 
@@ -52,22 +53,20 @@ def differences() -> list[str]:
 
 def in_files(wanted: Iterable[Part]) -> list[str]:
     """Compare functions, as their files define them, with what is known about them."""
-    result: list[str] = []
-    lines_of: dict[str, list[str] | str] = {}
+    # In a dict, so that a file that cannot be read is reported once.
+    result: dict[str, None] = {}
+    sources: dict[str, _Source] = {}
     for part in wanted:
-        if part.module not in lines_of:
-            lines_of[part.module] = _source_lines(part.module)
-            if isinstance(problem := lines_of[part.module], str):
-                result.append(f"{part.module}: {problem}")
-        lines = lines_of[part.module]
-        if isinstance(lines, str):
-            continue
-        found = _find_block(lines, part.name)
-        if found is None:
-            result.append(f"{part}: not there any more")
-        elif digest(found[1]) != part.digest:
-            result.append(f"{part}: its source differs from the known one")
-    return result
+        if part.module not in sources:
+            sources[part.module] = _Source(part.module)
+        found = sources[part.module].locate(part.name)
+        if isinstance(found, str):
+            result[f"{part.module}: {found}"] = None
+        elif found is None:
+            result[f"{part}: not there any more"] = None
+        elif found[1] != part.digest:
+            result[f"{part}: its source differs from the known one"] = None
+    return list(result)
 
 
 def in_memory(part: Part, module: ModuleType) -> str | None:
@@ -93,9 +92,8 @@ def in_memory(part: Part, module: ModuleType) -> str | None:
         code = _inner_function(code, step)
     if code is None:
         return f"{function.__qualname__} of {function.__code__.co_filename} does not define it"
-    lines = _source_lines(part.module)
-    found = None if isinstance(lines, str) else _find_block(lines, part.name)
-    if found is None or digest(found[1]) != part.digest:
+    found = _Source(part.module).locate(part.name)
+    if found is None or isinstance(found, str) or found[1] != part.digest:
         return "its source differs from the known one"
     if code.co_firstlineno != found[0] or code.co_filename != getattr(module, "__file__", None):
         return f"replaced by {code.co_qualname} of {code.co_filename}"
@@ -151,6 +149,47 @@ def find_spec(name: str) -> ModuleSpec | None:
         if spec is not None:
             return spec
     return None
+
+
+class _Source:
+    """The file of a module; what was found in it is not looked for again until it changes."""
+
+    __slots__ = ("_lines", "_module", "_state")
+
+    _found: ClassVar[dict[tuple[str, str], tuple[object, tuple[int, str] | None]]] = {}
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._lines: list[str] | str | None = None
+        self._state = _file_state(module)
+
+    def locate(self, name: str) -> tuple[int, str] | str | None:
+        """Return a function's line number and fingerprint, or why the file cannot be read."""
+        key = (self._module, name)
+        known = self._found.get(key)
+        if known is not None and known[0] == self._state:
+            return known[1]
+        if self._lines is None:
+            self._lines = _source_lines(self._module)
+        if isinstance(self._lines, str):
+            return self._lines
+        block = _find_block(self._lines, name)
+        found = None if block is None else (block[0], digest(block[1]))
+        if self._state is not None:
+            self._found[key] = (self._state, found)
+        return found
+
+
+def _file_state(module: str) -> tuple[str, int, int] | None:
+    """Return what differs once the file of a module has changed."""
+    spec = find_spec(module)
+    if spec is None or not spec.has_location or spec.origin is None:
+        return None
+    try:
+        state = os.stat(spec.origin)
+    except OSError:  # in an archive, say
+        return None
+    return spec.origin, state.st_mtime_ns, state.st_size
 
 
 def _source_lines(module: str) -> list[str] | str:

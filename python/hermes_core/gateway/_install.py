@@ -24,6 +24,7 @@ from hermes_core.gateway import (
     _queue_swap,
     _replacements,
     _tui,
+    _watch_drain,
 )
 from hermes_core.gateway._records import RecordShare
 from hermes_core.gateway._report import IncompatibleGateway, InstallReport, Status
@@ -45,7 +46,7 @@ FRONT_ENDS: dict[str, dict[str, Callable[[Any], Callable[..., Any]] | None]] = {
         "SessionStore.reset_session": _messaging_hooks.reset_for,
     },
     _known.MESSAGING: {
-        "_drain_gateway_watch_events": _replacements.watch_drain_for,
+        "_drain_gateway_watch_events": _watch_drain.watch_drain_for,
         "GatewayRunner._release_running_agent_state": _messaging_hooks.end_of_run_for,
         "GatewayRunner._update_platform_runtime_status": _messaging_hooks.platform_status_for,
         "GatewayRunner._handle_message_with_agent": _messaging_turns.agent_turn_for,

@@ -174,12 +174,6 @@ KNOWN: dict[str, tuple[Part, ...]] = {
             "0a93dd3c232244c5811b40866195edb2217d037f8a41eed499e6bcd9eb28b8ae",
         ),
         Part(
-            MESSAGING,
-            "GatewayRunner.start",
-            "self",
-            "9238800b905174e43055b4c9fbd6890097dafbe4e926de98fdd5fd8cd9f58c1e",
-        ),
-        Part(
             ADAPTERS,
             "BasePlatformAdapter._release_session_guard",
             "self, session_key, *, guard",

@@ -17,11 +17,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from hermes_core import async_delegation
-from hermes_core.gateway import _messaging_chats, _takeover
+from hermes_core.gateway import _messaging_chats
 from hermes_core.gateway._counters import count
 from hermes_core.gateway._messaging_chats import Obstacle
 from hermes_core.gateway._messaging_turns import Handover
-from hermes_core.gateway._queue_swap import sweep
+from hermes_core.gateway._queue_swap import sweep, take_overs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -44,9 +44,10 @@ RETRY_SECONDS = (1.0, 5.0, 25.0, 125.0)
 class Chat:
     """The results that wait for one chat, in order."""
 
-    __slots__ = ("changed", "held", "key", "obstacle")
+    __slots__ = ("changed", "held", "key", "name", "obstacle")
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, name: str, key: str) -> None:
+        self.name = name
         self.key = key
         self.held: deque[Delivery] = deque()
         self.changed = asyncio.Event()
@@ -80,7 +81,10 @@ class Courier:
     async def run(self) -> None:
         """Deliver until the gateway stops, the core is uninstalled, or this task is cancelled."""
         global _couriers
-        _couriers = (*_couriers, self)
+        for other in _couriers:
+            if other._loop.is_closed():  # nobody ended that one
+                other.stop()
+        _couriers = (*(other for other in _couriers if not other._loop.is_closed()), self)
         try:
             async with asyncio.TaskGroup() as chats:
                 async for delivery in self._box:
@@ -141,16 +145,16 @@ class Courier:
     def _sort(self, delivery: Delivery) -> Chat | None:
         """Put an arrival to its chat; return the chat if it is a new one."""
         event = delivery.event
-        if event.get("type") != DELEGATION:
+        if dict.get(event, "type") != DELEGATION:
             delivery.ack()
             count("process ends left to the watcher task")
             return None
-        key = _messaging_chats.session_key(event)
+        name = _messaging_chats.name(event)
         with self._lock:
             if not self._closed:
-                chat = self._chats.get(key)
+                chat = self._chats.get(name)
                 if is_new := chat is None:
-                    chat = self._chats[key] = Chat(key)
+                    chat = self._chats[name] = Chat(name, _messaging_chats.session_key(event))
                 chat.held.append(delivery)
                 return chat if is_new else None
         delivery.defer()
@@ -182,7 +186,7 @@ class Courier:
                 left = RETRY_SECONDS[failures - 1 : failures]
                 failures = 0
                 await self._change(chat, view, *left)
-            elif view.obstacle is Obstacle.OVER and self._over.get(chat.key) != view.session_id:
+            elif self._is_news(chat, view):
                 # The gateway has yet to notice: it would by this very turn, and begin anew with it.
                 self._over[chat.key] = view.session_id
                 async_delegation.completion_queue.new_epoch(chat.key)
@@ -192,6 +196,11 @@ class Courier:
             else:
                 await self._change(chat, view)
         return False
+
+    def _is_news(self, chat: Chat, view: _messaging_chats.View) -> bool:
+        """Say whether a conversation is over and this courier has not parked its results yet."""
+        over = view.obstacle is Obstacle.OVER
+        return over and bool(chat.key) and self._over.get(chat.key) != view.session_id
 
     def _look(self, chat: Chat, delivery: Delivery) -> _messaging_chats.View:
         try:
@@ -261,8 +270,8 @@ class Courier:
     def _retire(self, chat: Chat) -> None:
         """Give back all that waits for a chat; its next result makes it anew."""
         with self._lock:
-            if self._chats.get(chat.key) is chat:
-                del self._chats[chat.key]
+            if self._chats.get(chat.name) is chat:
+                del self._chats[chat.name]
             held = list(chat.held)
             chat.held.clear()
         for delivery in held:
@@ -309,17 +318,40 @@ def waiting() -> dict[str, int]:
     return counts
 
 
+class TakenOver(asyncio.CancelledError):
+    """Ends a watcher of the gateway's that ours goes on for."""
+
+
+# The loop keeps weak references only.
+_successors: set[asyncio.Task[None]] = set()
+
+
 def watcher_for(original: Watcher) -> Watcher:
-    """Make the stand-in for `GatewayRunner._async_delegation_watcher`."""
-    names = getattr(original, "__globals__", {})
+    """Make the stand-in for `GatewayRunner._async_delegation_watcher`.
+
+    One that is at work already cannot be found from outside: the gateway keeps no reference to its
+    task. But a look of its begins with the queue's `empty`, and there it gives way.
+    """
+    names = original.__globals__
+    code = original.__code__
 
     async def _async_delegation_watcher(self: Any, interval: float = 2.0) -> None:
         """Deliver results as they come; after an uninstall, look as the gateway does."""
-        while _takeover.is_ours(self):
+        while take_overs.get(code) is take_over:
             courier = Courier(self, lambda e: names["_format_gateway_process_notification"](e))
             await courier.run()
             if not courier.gave_way:
                 return
         await original(self, interval)
 
-    return _takeover.mark(_async_delegation_watcher)
+    def take_over(found: dict[str, Any]) -> None:
+        if found.get("requeue") or found.get("async_events"):
+            return  # it has events in hand, and delivers them first
+        ours = _async_delegation_watcher(found["self"], found["interval"])
+        task = asyncio.get_running_loop().create_task(ours)
+        _successors.add(task)
+        task.add_done_callback(_successors.discard)
+        raise TakenOver
+
+    take_overs[code] = take_over
+    return _async_delegation_watcher

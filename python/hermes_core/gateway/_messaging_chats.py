@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     Event = dict[str, Any]
 
-#: The key of every chat at once: what waits under it looks again whenever any turn ends.
-ANY = ""
+#: No chat's key: what waits under it looks again whenever any turn ends.
+ANY = "*"
 
 
 class Obstacle(Enum):
@@ -46,8 +46,15 @@ class View(NamedTuple):
 
 def session_key(event: Any) -> str:
     """Return whose event this is; an empty key for nobody's."""
-    key = event.get("session_key") if isinstance(event, dict) else None
+    # As the queue reads it, whatever a subclass makes of `get`.
+    key = dict.get(event, "session_key") if isinstance(event, dict) else None
     return key if isinstance(key, str) else ""
+
+
+def name(event: Event) -> str:
+    """Return what tells an event's chat from others: its key, or the route that it carries."""
+    route = [str(dict.get(event, part) or "") for part in ("platform", "chat_id", "thread_id")]
+    return session_key(event) or "\0".join(route)
 
 
 def look(runner: Any, event: Event) -> View:
@@ -70,11 +77,6 @@ def look(runner: Any, event: Event) -> View:
     if session_id := _over(runner, in_runner, source):
         return View(Obstacle.OVER, keys, None, session_id)
     return View(None, keys)
-
-
-def is_idle(runner: Any, event: Event) -> bool:
-    """Say whether this event, put to its chat now, would begin a turn and interrupt none."""
-    return look(runner, event).obstacle in (None, Obstacle.OVER)
 
 
 def _enrich(event: Event, key: str) -> None:

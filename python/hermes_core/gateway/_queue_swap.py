@@ -23,18 +23,22 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from hermes_core import CompletionQueue
-from hermes_core.gateway import _takeover
 from hermes_core.gateway._counters import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType
+    from types import CodeType, FrameType
 
 
 take_overs: dict[CodeType, Callable[[dict[str, Any]], None]] = {}
 """Loops of the gateway that must not take for themselves, and who goes on in their stead.
 
-Called with the loop's variables, at its `get` of the shared queue."""
+Called with the loop's variables, at its `get` or `empty` of the shared queue."""
+
+
+def _at_look(frame: FrameType) -> None:
+    if (take_over := take_overs.get(frame.f_code)) is not None:
+        take_over(frame.f_locals)
 
 
 class GatewayQueue(CompletionQueue[Any]):
@@ -47,14 +51,12 @@ class GatewayQueue(CompletionQueue[Any]):
 
     def get(self, block: bool = True, timeout: float | None = None, **wanted: Any) -> Any:
         """Take an event; a loop of the gateway that others stand in for waits here for its end."""
-        caller = sys._getframe(1)
-        if (take_over := take_overs.get(caller.f_code)) is not None:
-            take_over(caller.f_locals)
+        _at_look(sys._getframe(1))
         return CompletionQueue.get(self, block, timeout, **wanted)
 
     def empty(self) -> bool:
-        """Say whether nothing waits; a watcher from before the install ends here."""
-        _takeover.at_look(sys._getframe(1))
+        """Say whether nothing waits; a loop of the gateway that others stand in for ends here."""
+        _at_look(sys._getframe(1))
         return CompletionQueue.empty(self)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:

@@ -7,25 +7,17 @@ they are.
 from __future__ import annotations
 
 import logging
-import queue
 import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from hermes_core import CompletionQueue
 from hermes_core.gateway import _cli_input, _known
 from hermes_core.gateway._counters import count
 
 logger = logging.getLogger("hermes_core.gateway")
 
 Event = dict[str, Any]
-
-WATCH = ("watch_match", "watch_disabled")
-# Each process has a watcher task, which reports its end. Nobody in the messaging gateway formats
-# the overflow notices: they name no session, so there is no chat that they could go to.
-OWNED_BY_A_TASK = ("completion",)
-UNDELIVERABLE = ("watch_overflow_tripped", "watch_overflow_released")
 
 # How far up the caller of a drain is looked for: a wrapper takes one frame or two.
 WRAPPER_FRAMES = 8
@@ -102,35 +94,6 @@ def _text(registry: Any, processes: Any, event: Any) -> str | None:
             return None
     text: str | None = processes.format_process_notification(event)
     return text
-
-
-def watch_drain_for(
-    original: Callable[[Any], list[Event]],
-) -> Callable[[Any], list[Event]]:
-    """Make the stand-in for `gateway.run._drain_gateway_watch_events`."""
-
-    def _drain_gateway_watch_events(completion_queue: Any) -> list[Event]:
-        """Take the watch events, in order; leave delegations and unknown kinds where they are."""
-        if not isinstance(completion_queue, CompletionQueue):
-            return original(completion_queue)
-        taken = _take(completion_queue, WATCH)
-        dropped = _take(completion_queue, OWNED_BY_A_TASK)
-        count("process ends left to the watcher task", len(dropped))
-        dropped = _take(completion_queue, UNDELIVERABLE)
-        count("overflow notices without a chat", len(dropped))
-        return taken
-
-    return _drain_gateway_watch_events
-
-
-def _take(completion_queue: CompletionQueue[Any], kinds: tuple[str, ...]) -> list[Event]:
-    events: list[Event] = []
-    for _ in range(completion_queue.qsize()):
-        try:
-            events.append(completion_queue.get_nowait(types=kinds))
-        except queue.Empty:
-            break
-    return events
 
 
 def reset_for(original: Callable[[], None], ours: Callable[[], None]) -> Callable[[], None]:

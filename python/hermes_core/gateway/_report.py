@@ -62,7 +62,8 @@ class Status(NamedTuple):
     moved_events: int
     """Queued events that the last install moved into the core's queue."""
     counters: dict[str, int]
-    """What the drains took without delivering it, and what followed after an uninstall."""
+    """What the drains took without delivering it, and what followed after an uninstall; how many
+    results wait for their chats now, by reason, and how many are parked."""
 
     def __str__(self) -> str:
         head = "installed" if self.installed else "not installed"

@@ -11,10 +11,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from adapter_support import WAIT
+import pytest
+from adapter_support import WAIT, Host
+
+from hermes_core import gateway as adapter
+from hermes_core.gateway._messaging import waiting
+from hermes_core.gateway._messaging_chats import Obstacle
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "examples"))
 
+SLEEP = asyncio.sleep
 BLOCK = re.compile(r"\[ASYNC DELEGATION COMPLETE — (\w+)\]")
 
 
@@ -100,11 +106,26 @@ class Gateway:
         self._changed.set()
         if chat in self.held:
             await agent.go.wait()
-        if agent.interrupted is not None:
-            final = ""
-        else:
-            final = f"answer to {message.splitlines()[0]}"
+        answered = agent.interrupted is None
+        final = f"answer to {message.splitlines()[0]}" if answered else ""
         return {"final_response": final, "messages": [], "api_calls": 1, "history_offset": 0}
+
+    async def long_turn(self, chat: str, text: str = "a long question") -> Agent:
+        """Begin a turn that goes on until `end`."""
+        before = len(self.turns)
+        self.held.add(chat)
+        await self.say(chat, text)
+        await self.until(lambda: len(self.turns) > before, text)
+        return self.turn(chat)
+
+    def end(self, turn: Agent) -> None:
+        """Let a long turn end, and those after it be short."""
+        self.held.clear()
+        turn.go.set()
+
+    async def came(self, chat: str, *names: str) -> None:
+        """Wait until exactly these results have come to a chat, in this order."""
+        await self.until(lambda: self.results(chat) == list(names), f"{names} in {chat}")
 
     def turn(self, chat: str) -> Agent:
         """The latest turn of a chat."""
@@ -140,10 +161,37 @@ class Gateway:
 
         await self.until(is_idle, "idle")
 
+    async def waiting(self, obstacle: Obstacle, count: int = 1) -> None:
+        """Wait until so many results wait for that."""
+        await self.until(lambda: waiting().get(obstacle.value) == count, obstacle.value)
+
     def watch(self) -> asyncio.Task[None]:
         """Start the watcher, as the gateway's start does."""
         self.watcher = asyncio.create_task(self.runner._async_delegation_watcher())
         return self.watcher
+
+
+@pytest.fixture
+def messaging(host: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """The core in the messaging gateway: everybody may write, and nothing is downloaded."""
+    import gateway.run
+    import tools.tirith_security
+
+    assert gateway.run
+    monkeypatch.setenv("GATEWAY_ALLOW_ALL_USERS", "true")
+    monkeypatch.setattr(tools.tirith_security, "ensure_installed", lambda **_: None)
+    adapter.install()
+    return host
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway's own watcher looks as often as the event loop turns."""
+
+    async def sleep(seconds: float, *result: Any) -> None:
+        await SLEEP(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
 
 
 def result(chat: str, name: str) -> dict[str, Any]:
@@ -175,6 +223,7 @@ def make_runner(home: Path, **settings: Any) -> Any:
 async def running(home: Path, *, connected: bool = True, **settings: Any) -> AsyncIterator[Gateway]:
     """A gateway whose watcher runs; ended as the end of `asyncio.run` ends it."""
     from gateway.config import Platform
+
     from gateway_run.local_platform import LocalAdapter
 
     runner = make_runner(home, **settings)

@@ -170,21 +170,24 @@ def run() -> Any:
     return importlib.import_module("gateway.run")
 
 
+def keyed(event: dict[str, Any]) -> dict[str, Any]:
+    return {**event, "session_key": "agent:main:telegram:dm:1"}
+
+
 def test_the_watch_drain_leaves_delegations_alone_and_ends(run: Any, installed: Host) -> None:
     """F1, F15: nothing is taken out to be looked at and put back."""
     gateway.install()
     unknown = {"type": "of tomorrow", "session_key": "k"}
     events = [
         delegation("a"),
-        watch(1),
-        watch(2, "watch_disabled"),
+        keyed(watch(1)),
+        keyed(watch(2, "watch_disabled")),
         unknown,
         {"type": "completion", "session_id": "p1"},
         {"session_id": "p2"},
         watch(3, "watch_overflow_tripped"),
-        watch(4, "watch_overflow_released"),
         delegation("b"),
-        watch(5),
+        keyed(watch(5)),
         "not a dict",
     ]
     for event in events:
@@ -192,18 +195,16 @@ def test_the_watch_drain_leaves_delegations_alone_and_ends(run: Any, installed: 
     before = counters()
     drained = run._drain_gateway_watch_events(installed.queue)
     assert [event["session_id"] for event in drained] == ["p1", "p2", "p5"]
-    assert rest(installed.queue) == [delegation("a"), unknown, delegation("b"), "not a dict"]
-    after = counters()
+    left = [delegation("a"), unknown, events[6], delegation("b"), "not a dict"]
+    assert rest(installed.queue) == left
     ends = "process ends left to the watcher task"
-    assert after[ends] - before.get(ends, 0) == 2
-    overflow = "overflow notices without a chat"
-    assert after[overflow] - before.get(overflow, 0) == 2
+    assert counters()[ends] - before.get(ends, 0) == 2
 
 
 def test_the_watch_drain_does_what_the_gateways_did(run: Any, host: Host) -> None:
     """The same events through both: the same taken, the same left."""
     kinds = ["watch_match", "async_delegation", "completion", "watch_disabled"]
-    events = [{"type": kinds[n * 7 % 4], "session_id": f"p{n}"} for n in range(40)]
+    events = [keyed({"type": kinds[n * 7 % 4], "session_id": f"p{n}"}) for n in range(40)]
     reference: queue.Queue[Any] = queue.Queue()
     for event in events:
         reference.put(event)
@@ -213,6 +214,33 @@ def test_the_watch_drain_does_what_the_gateways_did(run: Any, host: Host) -> Non
         host.queue.put(event)
     assert run._drain_gateway_watch_events(host.queue) == expected
     assert rest(host.queue) == list(reference.queue)
+
+
+def test_a_notice_for_nobody_waits_for_a_chat_and_expires(
+    run: Any, installed: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hermes_core.gateway import _watch_drain
+
+    gateway.install()
+    installed.queue.put(watch(1))
+    installed.queue.put(watch(2, "watch_overflow_tripped"))
+    assert run._drain_gateway_watch_events(installed.queue) == []
+    installed.queue.put(watch(3))
+    assert [event["session_id"] for event in installed.queue.pending()] == ["p1", "p2", "p3"]
+    before = counters().get("notices that nobody could take", 0)
+    monkeypatch.setattr(_watch_drain, "EXPIRY_SECONDS", 0.0)
+    assert run._drain_gateway_watch_events(installed.queue) == []
+    assert installed.queue.empty()
+    assert counters()["notices that nobody could take"] - before == 3
+
+
+def test_an_overflow_notice_with_a_chat_is_shown_with_its_message(
+    run: Any, installed: Host
+) -> None:
+    gateway.install()
+    installed.queue.put(keyed(watch(1, "watch_overflow_tripped")))
+    (event,) = run._drain_gateway_watch_events(installed.queue)
+    assert run._format_gateway_process_notification(event) == "[IMPORTANT: m]"
 
 
 def test_a_foreign_queue_is_drained_by_the_gateways_own(run: Any, installed: Host) -> None:
@@ -254,38 +282,3 @@ def test_routing_is_filled_in_from_the_key_and_gives_a_source(run: Any, installe
     assert source.platform.value == "telegram"
     assert source.chat_id == "4711"
     assert "[ASYNC DELEGATION COMPLETE" in run._format_gateway_process_notification(keyed)
-
-
-def test_the_watcher_of_the_messaging_gateway_delivers_ours(
-    run: Any, installed: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """F1, F2: the gateway's own loop, on our queue; each result to its own chat."""
-    import asyncio
-
-    gateway.install()
-    runner = object.__new__(run.GatewayRunner)
-    runner._running = True
-    injected: list[tuple[str, str]] = []
-
-    async def inject(text: str, event: dict[str, Any]) -> None:
-        injected.append((event["chat_id"], text))
-        if len(injected) == 2:
-            runner._running = False
-
-    async def no_sleep(seconds: float) -> None:
-        await real_sleep(0)
-
-    real_sleep = asyncio.sleep
-    monkeypatch.setattr(run.asyncio, "sleep", no_sleep)
-    monkeypatch.setattr(runner, "_inject_watch_notification", inject)
-    installed.queue.put(watch(1))
-    for chat in ("1", "2"):
-        child = Child(f"for {chat}")
-        child.go.set()
-        key = f"agent:main:telegram:dm:{chat}"
-        dispatch(installed.registry.dispatch_async_delegation, child, key=key)
-    until(lambda: installed.queue.qsize() == 3, "both ended")
-    asyncio.run(asyncio.wait_for(runner._async_delegation_watcher(interval=0), 10))
-    assert sorted(chat for chat, _ in injected) == ["1", "2"]
-    assert all(f"for {chat}" in text for chat, text in injected)
-    assert rest(installed.queue) == [watch(1)]
