@@ -60,13 +60,14 @@ def _ratios(title: str, note: str, figures: list[Figure]) -> str:
 
 
 def _times(title: str, note: str, figures: list[Figure]) -> str:
-    """What each side takes, to the left and the right of a millisecond."""
+    """What each side takes, in milliseconds."""
     rows = []
     for figure in figures:
         sides = [side for side in (figure.ours, figure.theirs) if side is not None]
         bars = tuple(svg.Bar(side.median / _MS, number) for number, side in enumerate(sides))
         bound = _bound(figure)
-        rows.append(svg.Bars(figure.case, "", bars, None if bound is None else bound / _MS))
+        front_end = figure.case.partition(", ")[2]
+        rows.append(svg.Bars(front_end, "", bars, None if bound is None else bound / _MS))
     legend = ["hermes_core", figures[0].peer or ""]
     return svg.bars(title, note, legend, rows, lambda value: _seconds(value * _MS))
 

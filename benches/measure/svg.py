@@ -70,19 +70,21 @@ def bars(
     rows: Sequence[Bars],
     show: Callable[[float], str] | None = None,
 ) -> str:
-    """A chart of ratios, one group of bars a row; of what `show` makes of the values, if given."""
+    """A chart of ratios, one group of bars a row; with `show` of quantities, each from the left."""
     left, right = 300, WIDTH - 76
     values = [bar.value for row in rows for bar in row.bars]
     goals = [row.goal for row in rows if row.goal is not None]
     low = 2.0 ** math.floor(math.log2(min([1.0, *values, *goals])))
     high = 2.0 ** math.ceil(math.log2(max([2.0, *values, *goals])))
+    # The shortest bar is to be seen, too.
+    low, base = (low / 4, low / 4) if show else (low, 1.0)
     x = _axis(low, high, left, right)
     heights = [_ROW * len(row.bars) + 12 for row in rows]
     start = _TOP if legend else _TOP - 16
     bottom = start + sum(heights)
     parts = [_legend(legend)]
     for tick in _doublings(low, high):
-        kind = "one" if tick == 1 else "grid"
+        kind = "one" if tick == base == 1 else "grid"
         parts.append(_rule(x(tick), start, x(tick), bottom, kind))
         parts.append(_text(x(tick), bottom + 18, (show or _times)(tick), "note middle"))
     top = float(start)
@@ -93,11 +95,11 @@ def bars(
         if row.note:
             parts.append(_text(left - 12, middle + 13, row.note, "note end"))
         places = [(top + 6 + number * _ROW, bar) for number, bar in enumerate(row.bars)]
-        parts += [_bar(x, place, bar) for place, bar in places]
+        parts += [_bar(x, base, place, bar) for place, bar in places]
         if row.goal is not None:
             parts.append(_rule(x(row.goal), top + 3, x(row.goal), top + inner + 9, "goal"))
         for place, bar in places:
-            right_end = max(x(1.0), x(bar.value))
+            right_end = max(x(base), x(bar.value))
             value = show(bar.value) if show else f"{bar.value:.3g}×"
             parts.append(_text(right_end + 8, place + 16, value, "value"))
         top += height
@@ -154,8 +156,8 @@ def _times(power_of_two: float) -> str:
     return f"{power_of_two:g}×" if power_of_two >= 1 else f"1/{1 / power_of_two:g}×"
 
 
-def _bar(x: Callable[[float], float], top: float, bar: Bar) -> str:
-    start, end = sorted((x(1.0), x(bar.value)))
+def _bar(x: Callable[[float], float], base: float, top: float, bar: Bar) -> str:
+    start, end = sorted((x(base), x(bar.value)))
     return (
         f'<rect class="bar c{bar.series}" x="{start:.1f}" y="{top + 3:.1f}" '
         f'width="{max(1.0, end - start):.1f}" height="{_ROW - 6}" rx="2"/>'
