@@ -28,7 +28,7 @@ BENCHES = Path(__file__).resolve().parents[1]
 LATER_GATEWAY = BENCHES.parent / ".run" / "gateways" / "0.19.0"
 
 ANYWHERE = ("operations", "import")
-HERE = ("depth", "mailboxes", "queued-memory", "wheel")
+HERE = ("depth", "mailboxes", "queued-memory", "coroutine-memory", "wheel")
 BESIDE_A_GATEWAY = (
     "delegations",
     "records",

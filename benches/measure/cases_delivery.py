@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from time import perf_counter
@@ -40,34 +40,57 @@ def arrival(effort: Effort) -> Iterator[Batch]:
     """From an event's put to its owner, in each front end."""
     peer = f"hermes-agent {gateway_version()}"
     times = effort.times(3)
-    fronts = {
-        "messaging gateway": [_front("messaging", side) for side in ("ours", "theirs")],
-        "TUI, 20 sessions": [_front("tui", side, "20", "none") for side in ("ours", "theirs")],
-        "CLI": [_cli(plugin=True), _cli(plugin=False)],
-    }
-    for name, (ours, theirs) in fronts.items():
-        works = [side.asking("arrival", times) for side in (ours, theirs)]
-        yield [Case("arrival", f"event to owner, {name}", peer, *works, SOON)]
-        for side in (ours, theirs):
-            side.close()
+    tui = "TUI, 20 sessions"
+    fronts: list[tuple[dict[str, str], Callable[[bool], Side]]] = [
+        ({"messaging gateway": "arrival"}, lambda is_ours: _front("messaging", is_ours)),
+        (
+            {tui: "arrival", f"{tui}, one busy": "arrival_beside_another"},
+            lambda is_ours: _front("tui", is_ours, "20", "none"),
+        ),
+        ({"CLI": "arrival"}, _cli),
+    ]
+    for questions, open_side in fronts:
+        ours, theirs = open_side(True), open_side(False)
+        for name, question in questions.items():
+            yield [
+                Case(
+                    "arrival",
+                    f"event to owner, {name}",
+                    peer,
+                    ours.asking(question, times),
+                    theirs.asking(question, times),
+                    SOON,
+                )
+            ]
+        ours.close()
+        theirs.close()
 
 
 def turns(effort: Effort) -> Iterator[Batch]:
     """From a child's end to the request that the model gets, in times of what the turn takes."""
     peer = f"hermes-agent {gateway_version()}"
+    times = effort.times(5)
     with Model() as model:
-        sides = [
-            _front("tui", side, "1", "real", base_url=model.base_url) for side in ("ours", "theirs")
-        ]
-        works = [_more_than_the_turn(side, model, effort.times(5)) for side in sides]
+        ours, theirs = (
+            _front("tui", is_ours, "1", "real", base_url=model.base_url)
+            for is_ours in (True, False)
+        )
         yield [
-            Case("turn", "child's end to the model, TUI", peer, *works, LITTLE_MORE, unit="x"),
+            Case(
+                "turn",
+                "child's end to the model, in turns by hand",
+                peer,
+                _in_turns_by_hand(ours, model, times),
+                _in_turns_by_hand(theirs, model, times),
+                LITTLE_MORE,
+                unit="x",
+            )
         ]
-        for side in sides:
-            side.close()
+        ours.close()
+        theirs.close()
 
 
-def _more_than_the_turn(side: Side, model: Model, times: int) -> Work:
+def _in_turns_by_hand(side: Side, model: Model, times: int) -> Work:
     """How many times as long a delivered turn takes to the model, as one begun by hand."""
     numbers = count()
 
@@ -86,29 +109,41 @@ def _more_than_the_turn(side: Side, model: Model, times: int) -> Work:
 def processor(effort: Effort) -> Iterator[Batch]:
     """Processor seconds for each of many events of many sessions of the TUI."""
     peer = f"hermes-agent {gateway_version()}"
-    sessions = effort.times(100)
-    ours, theirs = (_front("tui", side, str(sessions), "none") for side in ("ours", "theirs"))
-    # The gateway's pollers would take a quarter of an hour for what ours takes in one repetition.
-    works = ours.asking("processor", effort.times(10_000)), theirs.asking("processor", sessions)
-    name = f"processor time per event, TUI, {sessions} sessions"
-    yield [Case("processor", name, peer, *works, faster(100))]
-    for side in (ours, theirs):
-        side.close()
+    sessions = max(10, effort.times(100))
+    ours, theirs = (_front("tui", is_ours, str(sessions), "none") for is_ours in (True, False))
+    yield [
+        Case(
+            "processor",
+            f"processor time per event, TUI, {sessions} sessions",
+            peer,
+            ours.asking("processor", effort.times(10_000)),
+            # As many would take the gateway a quarter of an hour; each of more costs it more.
+            theirs.asking("processor", effort.times(50)),
+            faster(100),
+        )
+    ]
+    ours.close()
+    theirs.close()
 
 
 def mailboxes(effort: Effort) -> Iterator[Batch]:
     """An event in, out as a delivery, and acknowledged, with ever more mailboxes."""
     times = effort.times(20_000)
-    for size in (1, 10_000):
-        yield [Case("mailboxes", "put, delivery, ack", None, delivery(size, times), size=size)]
+    name = "put, delivery, ack"
+    yield [
+        Case("mailboxes", case, None, delivered(size, busy, times), size=size)
+        for size in (1, 10_000)
+        for case, busy in ((f"{name}, one busy session", 1), (f"{name}, 1,000 busy", 1000))
+    ]
 
 
-def delivery(mailboxes: int, times: int) -> Work:
-    """Seconds per event, each to another of so many mailboxes."""
+def delivered(mailboxes: int, busy: int, times: int) -> Work:
+    """Seconds per event, of so many of the owners of the mailboxes in turn."""
     queue: hc.CompletionQueue[object] = hc.CompletionQueue()
     boxes = [queue.mailbox(session_key=numbered(n, None)["session_key"]) for n in range(mailboxes)]
-    # As many events in turn however many mailboxes there are: that many caches are in use anyway.
-    steps = [(numbered(n % mailboxes, None), boxes[n % mailboxes]) for n in range(1000)]
+    owners = [n % min(busy, mailboxes) for n in range(1000)]
+    # As many events in turn however many are busy.
+    steps = [(numbered(owner, None), boxes[owner]) for owner in owners]
 
     def work() -> float:
         start = perf_counter()
@@ -121,11 +156,12 @@ def delivery(mailboxes: int, times: int) -> Work:
     return work
 
 
-def _front(name: str, side: str, *arguments: str, base_url: str = NOBODY) -> Side:
-    return Side(["-m", f"measure.front_{name}", side, *arguments], base_url)
+def _front(name: str, is_ours: bool, *arguments: str, base_url: str = NOBODY) -> Side:
+    side = "ours" if is_ours else "theirs"
+    return Side([sys.executable, "-m", f"measure.front_{name}", side, *arguments], base_url)
 
 
-def _cli(*, plugin: bool) -> Side:
+def _cli(is_ours: bool) -> Side:
     """An interactive `hermes chat` on a terminal, with `front_cli` inside."""
     hermes = shutil.which("hermes", path=str(Path(sys.executable).parent))
     assert hermes is not None
@@ -136,7 +172,7 @@ def _cli(*, plugin: bool) -> Side:
     side = Side(
         [hermes, "chat", "--toolsets", "delegation"],
         NOBODY,
-        plugin=plugin,
+        plugin=is_ours,
         terminal=theirs,
         path=[str(start.parent)],
     )

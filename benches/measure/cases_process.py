@@ -64,3 +64,19 @@ def record_memory(effort: Effort) -> Iterator[Batch]:
     ours, theirs = memory("record ours", count), memory("record theirs", count)
     peer = f"hermes-agent {gateway_version()}"
     yield [Case("process", "memory per running delegation", peer, ours, theirs, unit="B")]
+
+
+def coroutine_memory(effort: Effort) -> Iterator[Batch]:
+    """What a delegation takes whose runner is a coroutine, the coroutine itself left out."""
+    count = effort.times(10_000)
+    whole, coroutine = memory("coroutine delegation", count), memory("coroutine alone", count)
+    yield [
+        Case(
+            "process",
+            "memory per coroutine delegation in flight",
+            None,
+            lambda: whole() - coroutine(),
+            goal=at_most(2_000),
+            unit="B",
+        )
+    ]

@@ -31,16 +31,17 @@ class Tui:
     """The server with its sessions, and where the turns begin."""
 
     def __init__(self, sessions: int, *, real: bool) -> None:
-        self.server: Any = importlib.import_module("tui_gateway.server")
+        server: Any = importlib.import_module("tui_gateway.server")
+        self._server = server
         processes: Any = importlib.import_module("tools.process_registry")
         self.queue = processes.process_registry.completion_queue
-        self.server._SlashWorker = lambda *_: SimpleNamespace(close=lambda: None)
-        self.server._emit = lambda *_, **__: None
-        self._turn = self.server._run_prompt_submit
+        server._SlashWorker = lambda *_: SimpleNamespace(close=lambda: None)
+        server._emit = lambda *_, **__: None
+        self._turn = server._run_prompt_submit
         self._dispatch = importlib.import_module("tools.async_delegation").dispatch_async_delegation
         if not real:
-            self.server._make_agent = lambda sid, key, **_: SimpleNamespace(session_id=key)
-            self.server._run_prompt_submit = self._begin
+            server._make_agent = lambda sid, key, **_: SimpleNamespace(session_id=key)
+            server._run_prompt_submit = self._begin
         self.sessions = [self._open() for _ in range(sessions)]
         self._numbers = count()
         self._random = random.Random(1)
@@ -50,8 +51,8 @@ class Tui:
 
     def _open(self) -> tuple[str, dict[str, Any]]:
         create = {"jsonrpc": "2.0", "id": 1, "method": "session.create", "params": {}}
-        sid = self.server.handle_request(create)["result"]["session_id"]
-        session, error = self.server._sess({"session_id": sid}, 2)
+        sid = self._server.handle_request(create)["result"]["session_id"]
+        session, error = self._server._sess({"session_id": sid}, 2)
         assert error is None, error
         while session.get("_notif_stop") is None:
             sleep(0.01)
@@ -78,10 +79,26 @@ class Tui:
 
     def arrival(self, wanted: str) -> float:
         """Seconds from an event's put to the beginning of its owner's turn, in the median."""
+        return self._arrival(int(wanted), self.sessions)
+
+    def arrival_beside_another(self, wanted: str) -> float:
+        """The same, while another session's event waits for the end of that session's turn."""
+        (_, busy), *others = self.sessions
+        with busy["history_lock"]:
+            busy["running"] = True
+        self.queue.put(self.event(busy))
+        taken = self._arrival(int(wanted), others)
+        expected = self._begun + 1
+        with busy["history_lock"]:
+            busy["running"] = False
+        self._wait_for(expected)
+        return taken
+
+    def _arrival(self, times: int, owners: list[tuple[str, dict[str, Any]]]) -> float:
         taken = []
-        for _ in range(int(wanted)):
+        for _ in range(times):
             sleep(self._random.uniform(0, INTERVAL))
-            _, session = self._random.choice(self.sessions)
+            _, session = self._random.choice(owners)
             expected = self._begun + 1
             start = perf_counter()
             self.queue.put(self.event(session))
@@ -145,7 +162,7 @@ def main() -> None:
     if side == "ours":
         importlib.import_module("hermes_core.gateway").install()
     tui = Tui(int(sessions), real=agent == "real")
-    serve(tui.arrival, tui.processor, tui.delivered, tui.built)
+    serve(tui.arrival, tui.arrival_beside_another, tui.processor, tui.delivered, tui.built)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def write(home: Path, base_url: str, *, plugin: bool) -> None:
     # models. Fresh ones are not asked for again.
     update = {"ts": time.time(), "behind": 0, "rev": None, "ver": metadata.version("hermes-agent")}
     (home / ".update_check").write_text(json.dumps(update), encoding="utf-8")
-    models = {"custom": {"models": {}}}
+    models: dict[str, object] = {"custom": {"models": {}}}
     (home / "models_dev_cache.json").write_text(json.dumps(models), encoding="utf-8")
 
 

@@ -5,13 +5,15 @@ Resident memory before and after, over the count: `tracemalloc` sees no Rust.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import logging
 import queue
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 from unittest import mock
 
 import hermes_core as hc
@@ -67,6 +69,58 @@ def dispatched(module: str, pool: str, start: str, count: int) -> float:
         return per_item(add, count)
 
 
+async def _wait_for_ever() -> dict[str, object]:
+    await asyncio.get_running_loop().create_future()
+    return {}
+
+
+def coroutines(count: int) -> float:
+    """Bytes that a coroutine takes that waits."""
+    kept = []
+
+    async def main() -> float:
+        return per_item(lambda _: kept.append(_started()), count)
+
+    return asyncio.run(main())
+
+
+def _started() -> Coroutine[Any, Any, object]:
+    coroutine = _wait_for_ever()
+    coroutine.send(None)
+    return coroutine
+
+
+def coroutine_delegations(count: int) -> float:
+    """Bytes that a delegation takes whose runner is a coroutine that waits."""
+    logging.disable()
+
+    async def main() -> float:
+        registry = hc.DelegationRegistry(capacity=2 * count)
+        first, rest = count // 10, count
+        await _dispatched(registry, first)
+        gc.collect()
+        before = resident()
+        await _dispatched(registry, rest)
+        taken = (resident() - before) / rest
+        registry.interrupt_all("measured")
+        return taken
+
+    return asyncio.run(main())
+
+
+async def _dispatched(registry: hc.DelegationRegistry, count: int) -> None:
+    """Dispatch so many, and have them all come to where they wait."""
+    for number in range(count):
+        registry.dispatch(
+            goal="Read the logs",
+            role="leaf",
+            runner=_wait_for_ever,
+            session_key=f"agent:main:telegram:dm:{number}",
+        )
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 def _nothing(*_: object) -> None:
     # Not a mock: that would remember its calls.
     pass
@@ -90,6 +144,10 @@ def main() -> None:
             tools = "tools.async_delegation"
             pool = f"{tools}._DaemonThreadPoolExecutor"
             taken = dispatched(tools, pool, "_adjust_thread_count", count)
+        case "coroutine alone":
+            taken = coroutines(count)
+        case "coroutine delegation":
+            taken = coroutine_delegations(count)
         case _:
             raise SystemExit(f"unknown: {what}")
     print(taken)

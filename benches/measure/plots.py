@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import svg, table
 from .figures import Figure, Measurements, Run
 
+_MS = 1e-3
 _RATIO = "How many times as fast; the upright mark is the goal."
 
 
@@ -19,6 +20,10 @@ def draw(measurements: Measurements) -> dict[str, str]:
             figure for figure in first.figures if figure.group in ("delegation", "notification")
         ]
         drawn["gateway"] = _ratios("Beside the gateway's own code", f"{beside}. {_RATIO}", rows)
+    if "arrival" in groups:
+        rows = [figure for figure in first.figures if figure.group == "arrival"]
+        note = f"{beside}. The upright mark is the goal; the axis is logarithmic."
+        drawn["arrival"] = _times("From an event to its owner", note, rows)
     for group, title, across in (
         ("depth", "A queue operation, with ever more events waiting", "events that wait"),
         ("active_count", "Counting what runs", "delegations that run"),
@@ -52,6 +57,18 @@ def _ratios(title: str, note: str, figures: list[Figure]) -> str:
         if figure.ratio is not None
     ]
     return svg.bars(title, note, [], rows)
+
+
+def _times(title: str, note: str, figures: list[Figure]) -> str:
+    """What each side takes, to the left and the right of a millisecond."""
+    rows = []
+    for figure in figures:
+        sides = [side for side in (figure.ours, figure.theirs) if side is not None]
+        bars = tuple(svg.Bar(side.median / _MS, number) for number, side in enumerate(sides))
+        bound = _bound(figure)
+        rows.append(svg.Bars(figure.case, "", bars, None if bound is None else bound / _MS))
+    legend = ["hermes_core", figures[0].peer or ""]
+    return svg.bars(title, note, legend, rows, lambda value: _seconds(value * _MS))
 
 
 def _bound(figure: Figure) -> float | None:

@@ -11,7 +11,6 @@ import atexit
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,13 +41,12 @@ class Side:
         home.write(folder, base_url, plugin=plugin)
         questions, self._questions = os.pipe()
         self._answers, answers = os.pipe()
-        streams = terminal if terminal is not None else subprocess.DEVNULL
-        self._log = (folder / "output").open("wb")
+        streams = subprocess.DEVNULL if terminal is None else terminal
         self._process = subprocess.Popen(
-            [sys.executable, *command] if terminal is None else list(command),
+            command,
             stdin=streams,
-            stdout=self._log if terminal is None else terminal,
-            stderr=self._log if terminal is None else terminal,
+            stdout=streams,
+            stderr=terminal,  # without one, ours: what goes wrong there is seen
             cwd=folder,
             env={
                 **home.environment(folder),
@@ -67,7 +65,7 @@ class Side:
         """What the process measures."""
         os.write(self._questions, f"{name} {wanted}\n".encode())
         if not (line := self._lines.readline()):
-            raise RuntimeError(f"{self._process.args} ended: see its output in {self._log.name}")
+            raise RuntimeError(f"the process of {name!r} ended with {self._process.wait()}")
         return float(line)
 
     def asking(self, name: str, wanted: object) -> Work:
@@ -78,7 +76,6 @@ class Side:
         """End the process."""
         self._process.kill()
         self._process.wait()
-        self._log.close()
 
 
 def serve(*measures: Measure) -> None:

@@ -63,8 +63,14 @@ class Line:
     points: tuple[tuple[float, float], ...]
 
 
-def bars(title: str, note: str, legend: Sequence[str], rows: Sequence[Bars]) -> str:
-    """A chart of ratios, one group of bars a row."""
+def bars(
+    title: str,
+    note: str,
+    legend: Sequence[str],
+    rows: Sequence[Bars],
+    show: Callable[[float], str] | None = None,
+) -> str:
+    """A chart of ratios, one group of bars a row; of what `show` makes of the values, if given."""
     left, right = 300, WIDTH - 76
     values = [bar.value for row in rows for bar in row.bars]
     goals = [row.goal for row in rows if row.goal is not None]
@@ -78,7 +84,7 @@ def bars(title: str, note: str, legend: Sequence[str], rows: Sequence[Bars]) -> 
     for tick in _doublings(low, high):
         kind = "one" if tick == 1 else "grid"
         parts.append(_rule(x(tick), start, x(tick), bottom, kind))
-        parts.append(_text(x(tick), bottom + 18, _times(tick), "note middle"))
+        parts.append(_text(x(tick), bottom + 18, (show or _times)(tick), "note middle"))
     top = float(start)
     for row, height in zip(rows, heights, strict=True):
         inner = height - 12
@@ -92,7 +98,8 @@ def bars(title: str, note: str, legend: Sequence[str], rows: Sequence[Bars]) -> 
             parts.append(_rule(x(row.goal), top + 3, x(row.goal), top + inner + 9, "goal"))
         for place, bar in places:
             right_end = max(x(1.0), x(bar.value))
-            parts.append(_text(right_end + 8, place + 16, f"{bar.value:.3g}×", "value"))
+            value = show(bar.value) if show else f"{bar.value:.3g}×"
+            parts.append(_text(right_end + 8, place + 16, value, "value"))
         top += height
     return _picture(title, note, bottom + 36, parts)
 

@@ -24,6 +24,7 @@ GROUPS: dict[str, Callable[[Effort], Iterator[Batch]]] = {
     "wheel": cases_process.wheel_size,
     "queued-memory": cases_process.queued_memory,
     "record-memory": cases_process.record_memory,
+    "coroutine-memory": cases_process.coroutine_memory,
 }
 
 

@@ -12,7 +12,7 @@ import sys
 import weakref
 from collections.abc import Callable
 
-from . import _core
+from . import _core, _log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from ._coroutines import Run
 
-__all__ = ["Reader", "Waiter", "reader_of", "wait", "waiter"]
+__all__ = ["Reader", "Waiter", "reader_of", "seconds", "wait", "waiter"]
+
+#: In seconds: no event loop's timer counts further.
+_CENTURY = 100 * 365 * 86400.0
 
 
 class Waiter(_core.Waiter):
@@ -57,11 +60,11 @@ class Reader:
 
     __slots__ = ("__weakref__", "context", "loop", "runs", "waiting", "waker")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, waker: _core.LoopWaker) -> None:
         self.loop = weakref.ref(loop)
         self.runs: dict[Run, asyncio.Task[Any] | None] = {}
         self.waiting: dict[int, Waiter] = {}
-        self.waker = _core.LoopWaker()
+        self.waker = waker
         self.context = contextvars.Context()
         self.context.run(loop.add_reader, self.waker.fileno(), self.wake)
 
@@ -75,11 +78,18 @@ class Reader:
     def __del__(self) -> None:
         if self.waker.is_inherited or sys.is_finalizing():
             return
-        while self.waiting:
+        while self.waiting or self.runs:
+            try:
+                self._tell_one()
+            except BaseException as exc:
+                _log.exception(exc, "of those who waited on a closed event loop, one was not told")
+
+    def _tell_one(self) -> None:
+        if self.waiting:
             _, waiter = self.waiting.popitem()
             if waiter.on_abandon is not None:
                 waiter.on_abandon()
-        while self.runs:
+        else:
             run, task = self.runs.popitem()
             run.abandon(task)
 
@@ -93,11 +103,12 @@ def reader_of(loop: asyncio.AbstractEventLoop) -> Reader:
 
     Raises:
         NotImplementedError: the loop cannot watch a descriptor (``add_reader``).
+        OSError: there is no descriptor left.
     """
     known = _readers.get(loop)
     reader = None if known is None else known()
     if reader is None:
-        reader = Reader(loop)
+        reader = Reader(loop, _core.LoopWaker())
         _readers[loop] = weakref.ref(reader)
     return reader
 
@@ -110,6 +121,21 @@ def waiter() -> Waiter:
         NotImplementedError: the loop cannot watch a descriptor.
     """
     return Waiter(reader_of(asyncio.get_running_loop()))
+
+
+def seconds(timeout: object) -> float | None:
+    """A timeout that blocking calls take; ``None`` for none, and for one beyond every clock.
+
+    Raises:
+        TypeError, ValueError: as blocking calls do.
+    """
+    if timeout is None:
+        return None
+    if not isinstance(timeout, int | float):
+        raise TypeError("'timeout' must be a number of seconds or None")
+    if not timeout >= 0:
+        raise ValueError("'timeout' must be a non-negative number")
+    return None if timeout > _CENTURY else float(timeout)
 
 
 async def wait(waiter: Waiter, timeout: float | None = None) -> bool:

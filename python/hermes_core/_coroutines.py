@@ -90,8 +90,10 @@ class Run:
             self._end(*_outcome.failed(self._job, exc))
             return
         reader.runs[self] = task
-        task.set_name(self._job.record["delegation_id"])
         task.add_done_callback(self, context=reader.context)
+        # A task factory may return any future.
+        with suppress(AttributeError):
+            task.set_name(self._job.record["delegation_id"])
         self._job.context = self._job.runner = None
 
     def __call__(self, task: Task) -> None:
@@ -136,10 +138,10 @@ class Run:
             # asyncio and the interpreter need not tell it a second time.
             with suppress(AttributeError):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-            coroutine = task.get_coro()
-            if not getattr(coroutine, "cr_suspended", True):
-                # It was never awaited.
-                coroutine.close()
+                coroutine = task.get_coro()
+                if not coroutine.cr_suspended:  # type: ignore[union-attr]
+                    # It was never awaited.
+                    coroutine.close()
         event, _ = _outcome.failed(job, RuntimeError("its event loop was closed before it ended"))
         self._end(event, None)
 
@@ -178,20 +180,22 @@ _inherited: list[_OwnLoop] = []
 
 def _own_loop() -> _OwnLoop:
     loop = _own.get(THREAD_NAME)
-    if loop is None:
-        new = _OwnLoop()
+    if loop is not None:
+        return loop
+    new = _OwnLoop()
+    try:
         # Before another thread can see the loop.
         _aio.reader_of(new)
         loop = _own.setdefault(THREAD_NAME, new)
-        if loop is not new:
-            new.close()
-            return loop
-        try:
-            _workers.start_thread(THREAD_NAME, _run_forever, loop)
-        except BaseException:
+        if loop is new:
+            _workers.start_thread(THREAD_NAME, _run_forever, new)
+    except BaseException:
+        if loop is new:
             _own.clear()
-            loop.close()
-            raise
+        new.close()
+        raise
+    if loop is not new:
+        new.close()
     return loop
 
 

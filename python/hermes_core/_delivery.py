@@ -25,13 +25,11 @@ class Delivery:
         attempt: which attempt this is, from 1; a ``defer`` counts for none.
     """
 
-    __slots__ = ("_lease", "_mailbox", "attempt", "event")
+    __slots__ = ("_lease", "attempt", "event")
 
-    def __init__(
-        self, mailbox: _core.Mailbox, event: Any, lease: tuple[int, int], attempt: int
-    ) -> None:
-        self._mailbox = mailbox
-        self._lease: tuple[int, int] | None = lease
+    def __init__(self, event: Any, lease: _core.Lease, attempt: int) -> None:
+        # Dropped unsettled, it gives the event back.
+        self._lease: _core.Lease | None = lease
         self.event = event
         self.attempt = attempt
 
@@ -47,7 +45,7 @@ class Delivery:
         """
         lease = self._lease
         # What the queue held is dropped by this frame, not by the native one.
-        was_held = lease is not None and bool(self._mailbox.ack(lease))
+        was_held = lease is not None and bool(lease.ack())
         self._lease = None
         return was_held
 
@@ -68,7 +66,7 @@ class Delivery:
 
     def _give_back(self, is_attempt: bool, delay: float) -> bool:
         lease = self._lease
-        was_held = lease is not None and self._mailbox.give_back(lease, is_attempt, delay)
+        was_held = lease is not None and lease.give_back(is_attempt, delay)
         # Last: whatever is raised before leaves the delivery unsettled.
         self._lease = None
         return was_held
@@ -86,11 +84,6 @@ class Delivery:
             self.ack()
         else:
             self.nack()
-
-    def __del__(self) -> None:
-        # What was thrown into __init__ may have left it without a lease.
-        if getattr(self, "_lease", None) is not None:
-            self.defer()
 
     def __repr__(self) -> str:
         state = "settled" if self._lease is None else f"attempt {self.attempt}"

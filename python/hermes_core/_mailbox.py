@@ -69,7 +69,7 @@ class Mailbox:
             self._judge()
             if deadline is not None:
                 timeout = max(0.0, deadline - time.monotonic())
-        return Delivery(self._core, *taken)
+        return Delivery(*taken)
 
     async def aget(self, timeout: float | None = None) -> Delivery:
         """As ``get``, in an ``asyncio`` task: it waits without a thread.
@@ -78,6 +78,7 @@ class Mailbox:
         """
         from . import _aio
 
+        timeout = _aio.seconds(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         waiter = _aio.waiter()
         collector = _core.Collector(self._core, waiter)
@@ -86,7 +87,7 @@ class Mailbox:
             while True:
                 polled = collector.poll()
                 if isinstance(polled, tuple):
-                    return Delivery(self._core, *polled)
+                    return Delivery(*polled)
                 if polled:
                     self._judge()
                     continue

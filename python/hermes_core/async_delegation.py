@@ -240,7 +240,7 @@ def _start(
             "limit": refused.limit,
             "running": refused.running,
         }
-    except (RuntimeError, ValueError) as exc:
+    except (OSError, RuntimeError, ValueError) as exc:
         return {
             "status": "rejected",
             "error": f"Failed to schedule async delegation: {exc}",

@@ -1,6 +1,7 @@
 //! Mailboxes as Python sees them: leaves that take, wait, and say what became of an event.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -8,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::loop_waker::PyWaiter;
-use super::queue::{PyCompletionQueue, kinds, raise};
+use super::queue::{Core as Queue, PyCompletionQueue, kinds, raise};
 use super::route::{full_address, key_text};
-use super::wait;
+use super::wait::{self, Flag};
 use crate::error::Error;
 use crate::queue::{Collector, LeaseId, Leased, Mailbox, Return, Selection};
 use crate::wake::Signal;
@@ -18,8 +19,55 @@ use crate::wake::Signal;
 /// A core mailbox, of Python objects.
 type Core = Mailbox<Py<PyAny>>;
 
-/// An event under a lease: the event, the lease's name, which attempt it is.
-pub(super) type Row = (Py<PyAny>, (u32, u64), u32);
+/// An event under a lease: the event, the lease, which attempt it is.
+type Row = (Py<PyAny>, Py<PyLease>, u32);
+
+/// A lease in somebody's hand. Dropped unsettled, it gives its event back: nothing that is thrown
+/// into a Python frame, wherever it comes, loses an event.
+#[pyclass(name = "Lease", module = "hermes_core._core", frozen)]
+pub(super) struct PyLease {
+    mailbox: Py<PyMailbox>,
+    id: LeaseId,
+    is_settled: AtomicBool,
+}
+
+#[pymethods]
+impl PyLease {
+    /// Ends it: the event was delivered. Returns the event, for the Python frame to drop; nothing if
+    /// the lease had ended.
+    fn ack(&self) -> Vec<Py<PyAny>> {
+        let event = self.queue().ack(self.id);
+        self.is_settled.store(true, Ordering::Relaxed);
+        event.into_iter().collect()
+    }
+
+    /// Ends it without delivery; whether it still held.
+    fn give_back(&self, is_attempt: bool, delay: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let how = if is_attempt { Return::Nack } else { Return::Defer };
+        let delay = wait::seconds("delay", Some(delay))?.unwrap_or(Duration::MAX);
+        let was_held = self.queue().give_back(self.id, how, delay);
+        self.is_settled.store(true, Ordering::Relaxed);
+        Ok(was_held)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.mailbox)
+    }
+}
+
+impl PyLease {
+    fn queue(&self) -> &Arc<Queue> {
+        self.mailbox.get().core.queue()
+    }
+}
+
+impl Drop for PyLease {
+    fn drop(&mut self) {
+        if !*self.is_settled.get_mut() {
+            self.queue().give_back(self.id, Return::Defer, Duration::ZERO);
+        }
+    }
+}
 
 /// An owner's view of a queue; `hermes_core.Mailbox` is its Python face.
 #[pyclass(name = "Mailbox", module = "hermes_core._core", frozen)]
@@ -60,44 +108,26 @@ impl PyMailbox {
     /// Leases the first event, waiting for one if `block` says so; `None` if there is an address to
     /// judge first.
     fn take(
-        &self,
-        py: Python<'_>,
-        block: bool,
+        slf: &Bound<'_, Self>,
+        block: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Row>> {
+        let (py, core) = (slf.py(), &slf.get().core);
         let deadline = wait::deadline(timeout)?;
-        let collected = self.core.collect(|event| event.clone_ref(py));
-        if !block || !matches!(collected, Err(Error::Empty)) {
-            return answer(py, collected);
+        let collected = core.collect(|event| event.clone_ref(py));
+        if !block.0 || !matches!(collected, Err(Error::Empty)) {
+            return answer(slf, collected);
         }
-        let mut collector = Collector::new(&self.core, Arc::new(Signal::for_this_thread()));
+        let mut collector = Collector::new(core, Arc::new(Signal::for_this_thread()));
         let mut last = false;
         loop {
             match collector.poll(|event| event.clone_ref(py)) {
                 Err(Error::Empty) if !last => {
                     last = !wait::wait(py, collector.signal(), deadline)?;
                 }
-                leased => return answer(py, leased),
+                leased => return answer(slf, leased),
             }
         }
-    }
-
-    /// Ends a lease: the event was delivered. Returns it, for the Python frame to drop; nothing if
-    /// the lease had ended.
-    fn ack(&self, lease: (u32, u64)) -> Vec<Py<PyAny>> {
-        self.core.queue().ack(LeaseId::from_parts(lease)).into_iter().collect()
-    }
-
-    /// Ends a lease without delivery; whether it still held.
-    fn give_back(
-        &self,
-        lease: (u32, u64),
-        is_attempt: bool,
-        delay: &Bound<'_, PyAny>,
-    ) -> PyResult<bool> {
-        let how = if is_attempt { Return::Nack } else { Return::Defer };
-        let delay = wait::seconds("delay", Some(delay))?.unwrap_or(Duration::MAX);
-        Ok(self.core.queue().give_back(LeaseId::from_parts(lease), how, delay))
     }
 
     /// The events that were put before anybody asked for their whole address, each with its place.
@@ -179,7 +209,7 @@ impl PyCollector {
             None => Err(Error::ShutDown),
         };
         match polled {
-            Ok(leased) => Ok(Polled::Event(row(leased))),
+            Ok(leased) => row(self.mailbox.bind(py), leased).map(Polled::Event),
             Err(Error::Empty) => Ok(Polled::Nothing(false)),
             Err(Error::Unjudged) => Ok(Polled::Nothing(true)),
             Err(error) => Err(raise(py, &error)),
@@ -197,13 +227,20 @@ impl PyCollector {
 }
 
 /// What a take gives; `None` if there is an address to judge first.
-fn answer(py: Python<'_>, leased: Result<Leased<Py<PyAny>>, Error>) -> PyResult<Option<Row>> {
+fn answer(
+    mailbox: &Bound<'_, PyMailbox>,
+    leased: Result<Leased<Py<PyAny>>, Error>,
+) -> PyResult<Option<Row>> {
     match leased {
+        Ok(leased) => row(mailbox, leased).map(Some),
         Err(Error::Unjudged) => Ok(None),
-        leased => leased.map(row).map(Some).map_err(|error| raise(py, &error)),
+        Err(error) => Err(raise(mailbox.py(), &error)),
     }
 }
 
-fn row(leased: Leased<Py<PyAny>>) -> Row {
-    (leased.item, leased.id.parts(), leased.attempt)
+fn row(mailbox: &Bound<'_, PyMailbox>, leased: Leased<Py<PyAny>>) -> PyResult<Row> {
+    let Leased { item, id, attempt } = leased;
+    let (py, mailbox) = (mailbox.py(), mailbox.clone().unbind());
+    let lease = PyLease { mailbox, id, is_settled: AtomicBool::new(false) };
+    Ok((item, Py::new(py, lease)?, attempt))
 }

@@ -24,18 +24,6 @@ pub struct LeaseId {
     number: u64,
 }
 
-impl LeaseId {
-    /// The name as two numbers.
-    pub fn parts(self) -> (u32, u64) {
-        (self.slot, self.number)
-    }
-
-    /// The lease of that name.
-    pub fn from_parts((slot, number): (u32, u64)) -> Self {
-        Self { slot, number }
-    }
-}
-
 /// An event under a lease.
 #[derive(Debug)]
 pub struct Leased<R> {

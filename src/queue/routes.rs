@@ -10,9 +10,9 @@ use hashbrown::HashTable;
 use super::lane::Lane;
 use super::names::{NameId, Names};
 
-/// Routes that no event uses are kept up to this many, so that one that comes and goes is not made
-/// anew each time.
-const KEPT_UNUSED: usize = 16_384;
+/// Routes are kept up to this many, also those that no event uses, so that one that comes and goes is
+/// not made anew each time. Beyond, those go that came no more since the last sweep.
+const KEPT_UNUSED: usize = 512;
 
 /// A route that no event uses is kept only if neither of its names is longer, in bytes.
 const KEPT_LENGTH: usize = 256;
@@ -45,6 +45,7 @@ struct Entry {
     address: Address,
     hash: u64,
     uses: u32,
+    came: bool,
     lane: Lane,
 }
 
@@ -70,7 +71,9 @@ impl Routes {
             Some(id) => id,
             None => self.insert(hash, owner, kind),
         };
-        self.entries[id.0 as usize].uses += 1;
+        let entry = &mut self.entries[id.0 as usize];
+        entry.uses += 1;
+        entry.came = true;
         id
     }
 
@@ -155,7 +158,7 @@ impl Routes {
             owner.map(|name| self.owners.acquire(name)),
             kind.map(|name| self.kinds.acquire(name)),
         );
-        let entry = Entry { address, hash, uses: 0, lane: Lane::default() };
+        let entry = Entry { address, hash, uses: 0, came: true, lane: Lane::default() };
         let id = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -181,8 +184,14 @@ impl Routes {
     }
 
     fn sweep(&mut self) {
-        let unused: Vec<_> =
-            self.table.iter().copied().filter(|id| self.entries[id.0 as usize].uses == 0).collect();
+        let mut unused = Vec::new();
+        for &id in &self.table {
+            let entry = &mut self.entries[id.0 as usize];
+            let came = std::mem::take(&mut entry.came);
+            if entry.uses == 0 && !came {
+                unused.push(id);
+            }
+        }
         for id in unused {
             self.remove(id);
         }

@@ -251,12 +251,13 @@ class Installation:
                 logger.warning("hermes_core leaves %s alone: %s", label, problem)
             return
         for function, stand_in in functions.items():
+            label = f"{name}.{function}"
+            self._left_alone.pop(label, None)
             if stand_in is None:
                 self._exchange_inputs(module.HermesCLI)
                 continue
             owner, attribute = _hooks.owner_of(module, function)
-            self._replace(owner, f"{name}.{function}", attribute, stand_in(vars(owner)[attribute]))
-            self._left_alone.pop(f"{name}.{function}", None)
+            self._replace(owner, label, attribute, stand_in(vars(owner)[attribute]))
         self._served.append(module)
 
     def _problems(self, name: str, module: ModuleType) -> dict[str, str]:

@@ -135,6 +135,11 @@ class Poller:
         self._is_stale = True
         self._box = self._events.mailbox(session_key=(), lease=None)
 
+    def remember(self, keys: list[str], shown: set[tuple[object, ...]]) -> None:
+        """Take over the keys, and what was shown, from an earlier poller of the session."""
+        self._keys = keys
+        self._shown = shown
+
     def run(self) -> bool:
         """Deliver until the session ends; False when an uninstall came first."""
         with self._watching():

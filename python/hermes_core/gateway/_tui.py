@@ -20,12 +20,24 @@ if TYPE_CHECKING:
 _pollers = Pollers()
 
 
+class _Memory(threading.local):
+    """What the thread of a session knows of it, also from an earlier stay of the core."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.shown: set[tuple[object, ...]] = set()
+
+
+_memory = _Memory()
+
+
 def poller_for(original: Any) -> Callable[[threading.Event, str, Session], None]:
     """Make the stand-in for `tui_gateway.server._notification_poller_loop`."""
     host = original.__globals__
 
     def serve(stop: threading.Event, sid: str, session: Session) -> bool:
         poller = Poller(host, stop, sid, session, _pollers)
+        poller.remember(_memory.keys, _memory.shown)
         if not _pollers.add(poller):
             return False
         try:

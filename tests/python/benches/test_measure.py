@@ -51,9 +51,10 @@ def test_every_figure_is_a_row(quick: tuple[str, dict[str, Any]]) -> None:
 
 def test_every_group_is_measured(quick: tuple[str, dict[str, Any]]) -> None:
     groups = {figure["group"] for figure in quick[1]["runs"][0]["figures"]}
-    expected = {"queue", "depth", "process"}
+    expected = {"queue", "depth", "mailboxes", "process"}
     if gateway_version() is not None:
         expected |= {"delegation", "active_count", "notification"}
+        expected |= {"arrival", "turn", "processor"}
     assert groups == expected
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from adapter_support import Host, until
-from tui_support import TWO_POLLS, Tui, at_rest, load_server, switches
+from tui_support import TWO_POLLS, Tui, at_rest, load_server, results_in, switches
 
 #: How many children the random turns start; more show more.
 DELEGATIONS = int(os.environ.get("HERMES_CORE_TUI_DELEGATIONS", "500"))
@@ -50,6 +50,41 @@ def test_random_turns_of_20_sessions(tui: Tui, installed: Host) -> None:
         assert sorted(session.shown) == tui.owned_by(session)
         assert session.overlaps == 0
     assert pending(installed) == []
+
+
+def test_random_turns_closes_and_rotations(tui: Tui, installed: Host) -> None:
+    """F2, F13: what is nowhere delivered is pending, and nobody is there whose it is."""
+    rng = random.Random(2)
+    sessions = [tui.open() for _ in range(8)]
+    while len(tui.children) < DELEGATIONS // 2:
+        index = rng.randrange(len(sessions))
+        session = sessions[index]
+        what = rng.random()
+        if session.held is None:
+            tui.ask(session, rng.randrange(4), stay=rng.random() < 0.7)
+        elif what < 0.2:
+            tui.rotate(session)
+        elif what < 0.6:
+            tui.end_turn(session)
+        if what > 0.9:
+            tui.close(session)
+            sessions[index] = tui.open_again(session.state["session_key"])
+            if session.held:
+                tui.end_turn(session)
+        if tui.children:
+            tui.end_children(*rng.choices(list(tui.children), k=3))
+    tui.end_children()
+    for session in sessions:
+        if session.held:
+            tui.end_turn(session)
+    tui.wait(lambda: all(map(tui.is_answered, tui.asked)))
+    there = {number for session in sessions for number in tui.owned_by(session)}
+    tui.wait(lambda: there <= {n for s in tui.sessions.values() for n in s.results})
+    until(lambda: tui.delivered() + len(pending(installed)) == len(tui.children), "all have ended")
+    for session in tui.sessions.values():
+        assert set(session.results) <= set(tui.owned_by(session))
+        assert session.overlaps == 0
+    assert there.isdisjoint(results_in("\n".join(pending(installed))))
 
 
 def test_nobody_wakes_up_for_nothing(tui: Tui) -> None:
@@ -143,11 +178,9 @@ def test_the_session_is_closed_while_results_wait_for_its_turn(tui: Tui, install
 def test_the_key_rotates_twice_while_children_run(tui: Tui, installed: Host) -> None:
     """F13"""
     session, other = tui.open(), tui.open()
-    for key in ("second", "third"):
+    for _ in range(2):
         tui.ask(session, children=2, stay=True)
-        session.state["agent"].session_id = key  # its context was compressed
-        tui.end_turn(session)
-        tui.wait(lambda key=key: session.state["session_key"] == key)
+        tui.rotate(session)
     tui.ask(session, children=2, stay=True)
     tui.ask(other)
     for number in reversed(tui.children):
@@ -165,8 +198,7 @@ def test_an_earlier_key_is_given_up_to_a_session_that_has_it(tui: Tui) -> None:
     """F2, F13: and comes back when that one is closed."""
     session = tui.open()
     tui.ask(session, children=2, stay=True)
-    session.state["agent"].session_id = "second"
-    tui.end_turn(session)
+    tui.rotate(session)
     first, second = tui.children
     again = tui.open_again(session.key)
     tui.end_children(first)

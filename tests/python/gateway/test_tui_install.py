@@ -90,6 +90,25 @@ def test_an_uninstall_leaves_the_session_to_the_gateways_loop(tui: Tui, host: Ho
     assert session.state["history_lock"] is plain
 
 
+def test_earlier_keys_and_what_was_shown_outlive_an_uninstall(tui: Tui) -> None:
+    """F13"""
+    gateway.install()
+    session = tui.open()
+    tui.ask(session, children=2, stay=True)
+    tui.rotate(session)
+    first, second = tui.children
+    tui.ask(session, stay=True)
+    tui.end_children(first)
+    tui.wait(lambda: session.shown == [first])
+    gateway.uninstall()
+    gateway.install()
+    until(lambda: is_ours(session), "our poller is back")
+    tui.end_children(second)
+    tui.end_turn(session)
+    tui.wait_for_results(2)
+    assert session.results == [first, second]
+
+
 def test_every_result_comes_while_the_core_comes_and_goes(tui: Tui) -> None:
     """F1, F11"""
     session = tui.open()

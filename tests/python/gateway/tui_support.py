@@ -100,6 +100,7 @@ class Session:
         self.sid = sid
         self.state: dict[str, Any] = tui.server._sessions[sid]
         self.key: str = self.state["session_key"]
+        self.keys = [self.key]  # and those that it got later
         self.results: list[int] = []  # by the number of the child, as turns began with them
         self.shown: list[int] = []
         self.texts: list[str] = []
@@ -116,7 +117,7 @@ class Tui:
     def __init__(self, server: ModuleType, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         self.server = server
         self.sessions: dict[str, Session] = {}
-        self.children: dict[int, tuple[str, Child]] = {}  # by number: the owner's first key
+        self.children: dict[int, tuple[str, Child]] = {}  # by number, with the key of its owner
         self.asked: dict[int, Session] = {}
         self._host = host
         self._numbers = itertools.count()
@@ -144,7 +145,7 @@ class Tui:
         """Open a session, with its agent and its poller."""
         before = poller_threads()
         sid = self.request("session.create", title="a test")["result"]["session_id"]
-        session = self.sessions[sid] = Session(self, sid)
+        session = self._note(Session(self, sid))
         _, error = self.server._sess({"session_id": sid}, 0)
         assert error is None
         (session.poller,) = (thread for thread in poller_threads() if thread not in before)
@@ -152,15 +153,21 @@ class Tui:
 
     def open_again(self, key: str) -> Session:
         """Open a session on an earlier one's key, as the server does for a resumed one."""
-        sid = f"again {key}"
+        sid = f"again {next(self._numbers)}"
         before = poller_threads()
         with_client = self.server.bind_transport(self)
         try:
             self.server._init_session(sid, key, Agent(self, key), [])
         finally:
             self.server.reset_transport(with_client)
-        session = self.sessions[sid] = Session(self, sid)
+        session = Session(self, sid)
         (session.poller,) = (thread for thread in poller_threads() if thread not in before)
+        return self._note(session)
+
+    def _note(self, session: Session) -> Session:
+        with self._changed:
+            self.sessions[session.sid] = session
+            self._changed.notify_all()
         return session
 
     def close(self, session: Session) -> None:
@@ -192,6 +199,14 @@ class Tui:
         session.held = None
         self.wait(lambda: self.is_answered(number))
 
+    def rotate(self, session: Session) -> None:
+        """Compress the context in the turn that stays: its end gives the session another key."""
+        key = f"{session.key}, {len(session.keys)}"
+        session.state["agent"].session_id = key
+        self.end_turn(session)
+        assert session.state["session_key"] == key
+        session.keys.append(key)
+
     def is_answered(self, number: int) -> bool:
         """Whether the session has shown the answer to a question."""
         return f"answer {number}" in self.asked[number].answered
@@ -203,16 +218,20 @@ class Tui:
 
     def owned_by(self, session: Session) -> list[int]:
         """The children that a session started."""
-        return [number for number, (key, _) in self.children.items() if key == session.key]
+        return [number for number, (key, _) in self.children.items() if key in session.keys]
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Wait for something that a turn or an event of the server brings."""
         with self._changed:
             assert self._changed.wait_for(condition, WAIT), self.describe()
 
+    def delivered(self) -> int:
+        """How many turns began with a result."""
+        return sum(len(session.results) for session in self.sessions.values())
+
     def wait_for_results(self, count: int) -> None:
         """Wait until so many turns began with a result."""
-        self.wait(lambda: sum(len(s.results) for s in self.sessions.values()) >= count)
+        self.wait(lambda: self.delivered() >= count)
 
     def end(self) -> None:
         """Let everything go, close every session, and wait until nobody delivers any more."""
@@ -246,9 +265,12 @@ class Tui:
 
     def turn(self, agent: Agent, text: str) -> str:
         """Do a turn's work, in the turn's thread and context."""
-        session = next(s for s in self.sessions.values() if s.state.get("agent") is agent)
+        # What waited for a session begins a turn as soon as it is open.
         asked = ASK.fullmatch(text)
         with self._changed:
+            while not (found := [s for s in self.sessions.values() if s.state["agent"] is agent]):
+                assert self._changed.wait(WAIT)
+            (session,) = found
             session.overlaps += session.turns
             session.turns += 1
             session.texts.append(text)
@@ -277,8 +299,10 @@ class Tui:
 
         number = next(self._numbers)
         child = Child(f"result {number}")
+        key = get_current_session_key(default="")
+        assert key == session.keys[-1]
         with self._changed:
-            self.children[number] = (session.key, child)
+            self.children[number] = (key, child)
         delegate = self._host.registry.dispatch_async_delegation
-        answer = dispatch(delegate, child, CAP, get_current_session_key(default=""))
+        answer = dispatch(delegate, child, CAP, key)
         assert answer["status"] == "dispatched"

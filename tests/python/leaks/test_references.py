@@ -13,7 +13,11 @@ import pytest
 
 import hermes_core as hc
 from hermes_core import _core, async_delegation
+from leaks import mailboxes, surface
 from leaks.surface import CASES, Case, Tracked
+
+#: What defines the cases.
+_DEFINED = (surface, mailboxes)
 
 #: How often each case is called between two counts.
 TIMES = 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import queue as stdlib_queue
 import sys
@@ -95,6 +96,43 @@ def failures(count: int) -> None:
         assert registry.queue.get()["status"] == "error"
         if n % 50 == 0:
             registry.clear()
+
+
+def coroutines(count: int) -> None:
+    """Coroutines that end, raise, are cancelled, or lose their event loop; awaits given up."""
+    registry, box = _registries[1], _open.mailbox(session_key="coroutines")
+
+    async def ends() -> dict[str, Any]:
+        return {}
+
+    async def raises() -> dict[str, Any]:
+        raise ValueError
+
+    async def endless() -> dict[str, Any]:
+        await asyncio.get_running_loop().create_future()
+        return {}
+
+    async def some(times: int) -> None:
+        for n in range(times):
+            handle = registry.dispatch(goal="g", runner=(ends, raises, endless)[n % 3])
+            if n % 3 == 2:
+                given_up = [asyncio.ensure_future(handle), asyncio.create_task(box.aget())]
+                await asyncio.sleep(0)
+                for task in given_up:
+                    task.cancel()
+                handle.cancel()
+            await handle
+            registry.queue.get()
+        # Its loop is closed under it.
+        registry.dispatch(goal="g", runner=endless)
+
+    for n in range(0, count, 100):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(some(min(100, count - n)))
+        loop.close()
+        assert registry.queue.get()["status"] == "error"
+        registry.dispatch(goal="g", runner=ends).result()
+        registry.queue.get()
 
 
 def new_keys(count: int) -> None:
@@ -215,6 +253,7 @@ WORKLOADS: dict[Workload, float] = {
     handles: 0.2,
     cancelled: 0.1,
     failures: 0.2,
+    coroutines: 0.2,
     new_keys: 1,
     timeouts: 0.5,
     wakes: 0.2,

@@ -73,7 +73,7 @@ time.sleep(rng.random() * 0.01)
     ids=["return", "exit", "atexit", "interrupted"],
 )
 def test_exit_with_coroutines_in_flight(run_many: RunMany, ending: str, status: int) -> None:
-    run_many(BUSY + ending, status, share=0.08)
+    run_many(BUSY + ending, status, share=0.05)
 
 
 def test_exit_out_of_a_running_loop(run_many: RunMany) -> None:
@@ -95,7 +95,7 @@ finally:
 """
     main = main.replace("handles = await dispatch()", "handles = kept[:] = (await dispatch())[:4]")
     run_many(
-        BUSY.replace("try:\n    dis", "kept = []\ntry:\n    dis") + main, 9, "True\n", share=0.08
+        BUSY.replace("try:\n    dis", "kept = []\ntry:\n    dis") + main, 9, "True\n", share=0.05
     )
 
 
@@ -162,7 +162,7 @@ def test_a_fork_leaves_the_parents_coroutines_to_the_parent(run_many: RunMany) -
     assert never.result(60)["status"] == "interrupted"
     sys.exit(4)
     """
-    run_many(script, 4, "cancelled\n", share=0.08)
+    run_many(script, 4, "cancelled\n", share=0.05)
 
 
 def test_a_loop_that_a_fork_copied_is_refused_in_the_child(run_many: RunMany) -> None:
@@ -265,4 +265,4 @@ def test_loops_that_close_while_others_wake_and_cancel(run_many: RunMany) -> Non
     assert told == collections.Counter(handle.id for handle in handles)
     assert registry.active_count() == 0
     """
-    run_many(script, share=0.08)
+    run_many(script, share=0.05)

@@ -219,3 +219,45 @@ def test_a_handler_that_uses_the_queue_it_interrupts(run_many: RunMany) -> None:
     print("each once", flush=True)
     """
     run_many(script, 0, "each once\n", share=0.2)
+
+
+def test_an_interrupt_loses_no_event_of_a_mailbox(run_many: RunMany) -> None:
+    """F4: also one that comes when the event has left the queue and nobody has it yet."""
+    script = """
+    import gc, signal, sys
+    import hermes_core as hc
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_):
+        global is_armed
+        if is_armed:
+            is_armed = False
+            raise Stop
+
+    is_armed = False
+    queue = hc.CompletionQueue()
+    # Leases that do not end by themselves.
+    box = queue.mailbox(session_key="a", lease=None)
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+    stops, number = 0, 0
+    while stops < 100:
+        queue.put({"session_key": "a", "number": number})
+        try:
+            is_armed = True
+            delivery = box.get()
+            is_armed = False
+        except Stop:
+            stops += 1
+            delivery = None
+        # Not in the handler: there the exception keeps the frames, and the lease in one of them.
+        if delivery is None:
+            delivery = box.get(timeout=60)
+        assert delivery.event["number"] == number and delivery.ack()
+        number += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert queue.empty() and queue.unfinished_tasks == 0
+    """
+    run_many(script, share=0.1)

@@ -7,6 +7,7 @@ import contextvars
 import functools
 import gc
 import logging
+import sys
 import threading
 import time
 import weakref
@@ -18,7 +19,7 @@ import pytest
 import uvloop
 
 import hermes_core as hc
-from hermes_core import _aio
+from hermes_core import _aio, _core, _coroutines
 from hermes_core._runners import is_coroutine_function
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -530,6 +531,9 @@ def test_task_factories(registry: hc.DelegationRegistry) -> None:
     def old(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[Any]:
         return asyncio.Task(coroutine, loop=loop)
 
+    def future(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Future[Any]:
+        return asyncio.shield(asyncio.Task(coroutine, loop=loop))
+
     def bad(loop: asyncio.AbstractEventLoop, coroutine: Any) -> Any:
         raise ValueError("no tasks today")
 
@@ -547,6 +551,9 @@ def test_task_factories(registry: hc.DelegationRegistry) -> None:
             loop.set_task_factory(None)
 
     factories = [None, old, getattr(asyncio, "eager_task_factory", None)]
+    if sys.version_info < (3, 13):
+        # Later loops name what a factory returns, so it must be a task.
+        factories.append(future)
     for factory in factories:
         assert asyncio.run(main(factory))["summary"] == "the caller's"
     assert asyncio.run(main(bad))["error"] == "ValueError: no tasks today"
@@ -646,3 +653,47 @@ def test_a_withdrawn_dispatch_runs_nothing(
     assert not ran
     assert registry.queue.empty()
     assert registry.stats() == dict.fromkeys(registry.stats(), 0)
+
+
+def test_no_descriptor_left_is_a_refusal(
+    core: Any, dispatch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F33: on a new event loop and on ours, at its first use; nothing runs, and nothing is left."""
+
+    def none_left() -> Any:
+        raise OSError(24, "Too many open files")
+
+    async def main() -> Any:
+        return dispatch(endless)
+
+    monkeypatch.setattr(_core, "LoopWaker", none_left)
+    monkeypatch.setattr(_coroutines, "_own", {})
+    for answer in (asyncio.run(main()), dispatch(endless)):
+        assert (answer["status"], answer["reason"]) == ("rejected", "not_started")
+        assert "Too many open files" in answer["error"]
+    assert core.active_count() == 0
+    assert core.list_async_delegations() == []
+    assert _coroutines._own == {}
+
+
+def test_one_end_that_cannot_be_told_keeps_no_other_from_it(
+    registry: hc.DelegationRegistry,
+) -> None:
+    """F9: a hook that raises while a closed loop's delegations are told."""
+    told = []
+
+    def on_end(record: dict[str, Any]) -> None:
+        told.append(record["delegation_id"])
+        raise ValueError("no")
+
+    async def main() -> list[str]:
+        ids = [registry.dispatch(goal="g", runner=endless).id for _ in range(3)]
+        await waiting()
+        return ids
+
+    registry.on_end = on_end
+    loop = asyncio.new_event_loop()
+    ids = loop.run_until_complete(main())
+    loop.close()
+    assert sorted(told) == sorted(ids)
+    assert registry.queue.qsize() == 3
