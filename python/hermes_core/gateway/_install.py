@@ -183,6 +183,7 @@ class Installation:
         """Put everything back, in the opposite order; may be repeated until it comes through."""
         self.leaving = True
         self._finder.uninstall()
+        _messaging.give_way()
         put_back: list[str] = []
         left_alone: list[str] = []
         for swap in reversed(self._swaps):
@@ -191,7 +192,6 @@ class Installation:
             else:
                 left_alone.append(f"{swap.label}: something else has replaced it since")
         _tui.leave()
-        _messaging.give_way()
         async_delegation._refusal = None
         moved = self._queue.uninstall()
         self._records.uninstall()

@@ -20,7 +20,7 @@ from hermes_core import async_delegation
 from hermes_core.gateway import _messaging_chats
 from hermes_core.gateway._counters import count
 from hermes_core.gateway._messaging_chats import Obstacle
-from hermes_core.gateway._messaging_turns import Handover
+from hermes_core.gateway._messaging_turns import Handover, let_go
 from hermes_core.gateway._queue_swap import sweep, take_overs
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ class Courier:
         self.gave_way = False
         """Whether it ended for an uninstall."""
         self._chats: dict[str, Chat] = {}
-        self._handovers: set[Handover] = set()
         self._waiting: dict[str, set[Chat]] = {}
         self._over: dict[str, str] = {}
 
@@ -104,10 +103,8 @@ class Courier:
         """
         with self._lock:
             self._closed = True
-            chats, handovers = list(self._chats.values()), list(self._handovers)
+            chats = list(self._chats.values())
         self._box.close()
-        for handover in handovers:
-            handover.let_go()
         for chat in chats:
             self._retire(chat)
         with contextlib.suppress(RuntimeError):  # the loop has ended, and its tasks with it
@@ -237,23 +234,15 @@ class Courier:
         From the look at the chat to the gateway's own guard nothing is awaited.
         """
         handover = Handover(delivery, lambda: self._retire(chat), chat.tell)
-        with self._lock:
-            self._handovers.add(handover)
-        try:
-            with handover.under_way():
-                if text := self._format(delivery.event):
-                    await self._runner._inject_watch_notification(text, delivery.event)
-                else:
-                    count("events without a notification")
-                    handover.begun()
-            while not handover.settled and not self._closed:
-                chat.changed.clear()
-                await chat.changed.wait()
-        finally:
-            if self._closed:
-                handover.let_go()
-            with self._lock:
-                self._handovers.discard(handover)
+        with handover.under_way():
+            if text := self._format(delivery.event):
+                await self._runner._inject_watch_notification(text, delivery.event)
+            else:
+                count("events without a notification")
+                handover.begun()
+        while not handover.settled and not self._closed:
+            chat.changed.clear()
+            await chat.changed.wait()
 
     def _first(self, chat: Chat) -> Delivery | None:
         with self._lock:
@@ -301,10 +290,15 @@ def reset(key: str) -> None:
 
 
 def give_way() -> None:
-    """Give everything back that no turn has; the gateway's own watchers go on in our place."""
+    """Give everything back that no turn has; the gateway's own watchers go on in our place.
+
+    Called while the stand-ins are still there: what is just being handed over is seen to arrive.
+    """
+    take_overs.clear()
     for courier in _couriers:
         courier.gave_way = True
         courier.stop()
+    let_go()
 
 
 def waiting() -> dict[str, int]:

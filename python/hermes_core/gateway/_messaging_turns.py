@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _handover: ContextVar[Handover | None] = ContextVar("hermes_core_handover", default=None)
 _turn: ContextVar[tuple[Any, str] | None] = ContextVar("hermes_core_turn", default=None)
-_handovers: dict[asyncio.Task[Any], Handover] = {}
+_handovers: set[Handover] = set()
+_by_turn: dict[asyncio.Task[Any], Handover] = {}
 
 
 class Handover:
@@ -37,6 +38,7 @@ class Handover:
         self._tell = tell
         self._turn: asyncio.Task[Any] | None = None
         self._unseen = False
+        _handovers.add(self)
         self.settled = False
         """Whether its turn has begun, or will not."""
 
@@ -59,13 +61,12 @@ class Handover:
         """Note the task that will run the turn; only the first is this result's."""
         if self._turn is None and not self.settled:
             self._turn = turn
-            _handovers[turn] = self
+            _by_turn[turn] = self
             turn.add_done_callback(self._ended)
 
     def begun(self) -> None:
         """The agent's turn begins."""
-        if not self.settled:
-            self.settled = True
+        if self._settle():
             self._delivery.ack()
             self._tell()
 
@@ -74,16 +75,22 @@ class Handover:
         self._unseen = True
 
     def _ended(self, turn: asyncio.Task[Any]) -> None:
-        del _handovers[turn]
+        del _by_turn[turn]
         if self._unseen and not turn.cancelled():
             self.begun()
         else:
             self._give_back(tried=not turn.cancelled())
 
-    def _give_back(self, *, tried: bool) -> None:
-        if self.settled:
-            return
+    def _settle(self) -> bool:
+        """Say whether this is the first settlement."""
+        first = not self.settled
         self.settled = True
+        _handovers.discard(self)
+        return first
+
+    def _give_back(self, *, tried: bool) -> None:
+        if not self._settle():
+            return
         # What waits behind it goes back, too: the mailbox gives all of it anew, in order.
         self._failed()
         if tried:
@@ -92,6 +99,12 @@ class Handover:
             self._delivery.defer()
         sweep()
         self._tell()
+
+
+def let_go() -> None:
+    """Have all that are under way now judge by themselves."""
+    for handover in list(_handovers):
+        handover.let_go()
 
 
 def this_turn() -> tuple[Any, str] | None:
@@ -123,7 +136,7 @@ def agent_turn_for(original: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         """Run the turn as the gateway does; whose it is can be asked meanwhile."""
         task = asyncio.current_task()
-        if task is not None and (handover := _handovers.get(task)) is not None:
+        if task is not None and (handover := _by_turn.get(task)) is not None:
             handover.begun()
         token = _turn.set((self, _quick_key))
         try:

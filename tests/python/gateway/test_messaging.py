@@ -270,12 +270,17 @@ async def test_notices_go_to_their_chats_after_a_turn(messaging: Host, tmp_path:
         turn = await g.long_turn("busy")
         for n, chat in enumerate(("busy", "idle", "own", "idle")):
             messaging.queue.put(notice(chat, n))
+        g.held.add("idle")
         await g.say("own", "a short question")
-        await g.until(lambda: "p2" in notices("own") and "p3" in notices("idle"))
+        await g.until(lambda: "p2" in notices("own") and "p1" in notices("idle"))
+        await g.idle("own")
+        # The second waits for the end of that turn.
+        assert session_key("idle") not in g.adapter._pending_messages
         assert turn.interrupted is None
         assert "p0" not in notices("busy")
         g.end(turn)
-        await g.until(lambda: "p0" in notices("busy"))
+        g.turn("idle").go.set()
+        await g.until(lambda: "p0" in notices("busy") and "p3" in notices("idle"))
         await g.idle()
         assert "answer to a long question" in [text for chat, text in g.sent if chat == "busy"]
 
