@@ -129,7 +129,8 @@ class Run:
         """The event loop is closed, or is garbage: tell what the task did, or that it will not."""
         job = self._job
         if task is None:
-            if not self._registry._core.begin(job.record["delegation_id"], job):
+            # It may have begun, on a worker thread.
+            if self._registry._core.begin(job.record["delegation_id"], job) is None:
                 return
         elif task.done():
             self(task)
@@ -146,7 +147,12 @@ class Run:
         self._end(event, None)
 
     def _end(self, event: dict[str, Any], exc: BaseException | None) -> None:
-        self._registry._end(self._job, event)
+        try:
+            self._registry._end(self._job, event)
+        except Exception:
+            # Of the hook behind it: the end is told.
+            self._leave()
+            raise
         self._leave()
         if exc is not None:
             _log.exception(

@@ -7,26 +7,14 @@ import contextvars
 import gc
 import threading
 import weakref
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import uvloop
 
 import hermes_core as hc
 from hermes_core import _aio, _core
-
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-
-FACTORIES: list[LoopFactory] = [asyncio.new_event_loop, uvloop.new_event_loop]
-each_loop = pytest.mark.parametrize("factory", FACTORIES, ids=["asyncio", "uvloop"])
-
-
-def run(factory: LoopFactory, main: Any, debug: bool | None = None) -> Any:
-    """Run a coroutine on a new event loop, as ``asyncio.run`` does."""
-    with asyncio.Runner(loop_factory=factory, debug=debug) as runner:
-        return runner.run(main)
+from unit.loops import FACTORIES, LoopFactory, each_loop, run, turns
 
 
 class Held:
@@ -50,12 +38,6 @@ def sure(waiter: _aio.Waiter, handle: hc.DelegationHandle) -> None:
     assert handle._registry._core.await_end(handle.id, waiter)
 
 
-async def waiting() -> None:
-    """Let every task run until it waits."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 @each_loop
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_wait_ends_with_the_signal_set_before_or_while(
@@ -70,7 +52,7 @@ def test_a_wait_ends_with_the_signal_set_before_or_while(
         assert await _aio.wait(waiter)
         sure(waiter, later.handle)
         task = asyncio.create_task(_aio.wait(waiter, 60))
-        await waiting()
+        await turns()
         assert not task.done()
         later.end()
         assert await task
@@ -115,7 +97,7 @@ def test_a_cancelled_wait_leaves_the_signal_as_it_is(factory: LoopFactory, held:
     async def main() -> None:
         waiter = _aio.waiter()
         task = asyncio.create_task(_aio.wait(waiter))
-        await waiting()
+        await turns()
         sure(waiter, held.handle)
         held.end()
         held.handle.result(60)
@@ -142,7 +124,7 @@ def test_a_loop_closed_under_waiters_tells_each_once(factory: LoopFactory, debug
     loop = factory()
     loop.set_debug(debug)
     tasks = [loop.create_task(wait(number)) for number in range(3)]
-    loop.run_until_complete(waiting())
+    loop.run_until_complete(turns())
     assert abandoned == []
     loop.close()
     assert sorted(abandoned) == [0, 1, 2]
@@ -177,7 +159,7 @@ def test_a_garbage_loop_tells_its_waiters() -> None:
     sockets = (loop._ssock, loop._csock)  # type: ignore[attr-defined]
     task = loop.create_task(wait())
     task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.run_until_complete(waiting())
+    loop.run_until_complete(turns())
     known = weakref.ref(loop)
     del loop, task
     gc.collect()
@@ -202,7 +184,7 @@ def test_a_loop_keeps_nothing_of_who_waited_first(factory: LoopFactory) -> None:
 
     async def main() -> None:
         known = await asyncio.create_task(first())
-        await waiting()
+        await turns()
         gc.collect()
         assert known() is None
 
@@ -249,7 +231,7 @@ def test_awaiting_a_handle_is_as_its_result(
 ) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(held.handle)
-        await waiting()
+        await turns()
         assert not task.done()
         held.end(summary="done")
         assert await task == {"summary": "done"}
@@ -270,7 +252,7 @@ def test_a_cancelled_await_cancels_no_delegation(factory: LoopFactory, held: Hel
                 await held.handle
         assert held.handle.state == "running"
         awaits = [asyncio.ensure_future(held.handle) for _ in range(100)]
-        await waiting()
+        await turns()
         for task in awaits[::2]:
             task.cancel()
         held.end(summary="done")
@@ -291,7 +273,7 @@ def test_a_task_group_joins_delegations(
         held = [Held(registry) for _ in range(3)]
         async with asyncio.TaskGroup() as group:
             joined = [group.create_task(ended(one.handle)) for one in held]
-            await waiting()
+            await turns()
             for number, one in enumerate(held):
                 one.end(summary=number)
         return [task.result()["summary"] for task in joined]
@@ -308,7 +290,7 @@ def test_a_forgotten_delegation_is_a_lookup_error(
 ) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(held.handle)
-        await waiting()
+        await turns()
         registry.clear()
         with pytest.raises(LookupError):
             await task
@@ -326,7 +308,7 @@ def test_many_await_one_on_several_loops(held: Held) -> None:
 
     async def main() -> list[Any]:
         awaits = [asyncio.ensure_future(held.handle) for _ in range(tasks)]
-        await waiting()
+        await turns()
         ready.wait(60)
         return await asyncio.gather(*awaits)
 
@@ -344,7 +326,7 @@ def test_awaiting_takes_no_thread(registry: hc.DelegationRegistry, held: Held) -
     async def main() -> None:
         before = threading.active_count()
         awaits = [asyncio.ensure_future(held.handle) for _ in range(1000)]
-        await waiting()
+        await turns()
         assert threading.active_count() == before
         held.end()
         await asyncio.gather(*awaits)
@@ -356,7 +338,7 @@ def test_awaiting_takes_no_thread(registry: hc.DelegationRegistry, held: Held) -
 def test_a_loop_closed_under_awaits_disturbs_nobody(factory: LoopFactory, held: Held) -> None:
     loop = factory()
     tasks = [loop.create_task(held.handle._ended()) for _ in range(3)]
-    loop.run_until_complete(waiting())
+    loop.run_until_complete(turns())
     loop.close()
     for task in tasks:
         task.get_coro().close()
@@ -364,7 +346,7 @@ def test_a_loop_closed_under_awaits_disturbs_nobody(factory: LoopFactory, held: 
 
     async def main() -> dict[str, Any]:
         task = asyncio.ensure_future(held.handle)
-        await waiting()
+        await turns()
         held.end(summary="done")
         return await task
 

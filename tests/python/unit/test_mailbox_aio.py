@@ -9,36 +9,18 @@ import math
 import queue as stdlib_queue
 import random
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import uvloop
 
 import hermes_core as hc
-
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-
-FACTORIES: list[LoopFactory] = [asyncio.new_event_loop, uvloop.new_event_loop]
-each_loop = pytest.mark.parametrize("factory", FACTORIES, ids=["asyncio", "uvloop"])
-
-#: Turns of the loop within which anything that will happen here has happened.
-TURNS = 8
-
-
-def run(factory: LoopFactory, main: Coroutine[Any, Any, Any]) -> Any:
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+from unit.loops import FACTORIES, TURNS, LoopFactory, each_loop, run, turns
 
 
 def to(key: str, number: int = 0) -> dict[str, Any]:
     return {"type": "completion", "session_key": key, "number": number}
-
-
-async def turns(count: int = TURNS) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def numbers(box: hc.Mailbox, taken: list[int]) -> None:
