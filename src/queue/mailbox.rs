@@ -3,7 +3,7 @@
 //! A mailbox holds no events: it is a set of addresses, and takes what waits at them. So a put costs
 //! the same whatever the number of mailboxes, and an event whose mailbox closes is where it was.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,8 +47,8 @@ pub(super) struct MailboxState {
     full: Vec<NameId>,
     /// Where its events wait; their names are in use through the fields above.
     pub(super) places: Places,
-    /// Those who wait at it.
-    pub(super) waiting: HashSet<Ticket, foldhash::fast::RandomState>,
+    /// Those who wait at it, the longest waiting one first.
+    pub(super) waiting: BTreeSet<Ticket>,
 }
 
 impl MailboxState {
@@ -65,7 +65,7 @@ impl MailboxState {
             nobodys: nobodys.map(|kind| (owners.acquire(""), kinds.acquire(kind))).collect(),
             full: Vec::new(),
             places: Places::ALL,
-            waiting: HashSet::default(),
+            waiting: BTreeSet::new(),
         };
         mailbox.update();
         mailbox
