@@ -144,8 +144,10 @@ def rooms(t: Tracked) -> None:
 @case("CompletionQueue.new_epoch")
 def listings(t: Tracked) -> None:
     queue: hc.CompletionQueue[Any] = hc.CompletionQueue()
-    registry = hc.DelegationRegistry(queue)
-    registry.dispatch(goal=t.wide, runner=t.runner, session_key=t.key).result()
+    core: _core.Registry[Any] = _core.Registry(queue, 2)
+    core.dispatch(t.id, 1, 0, t.owner, t.thing)
+    core.begin(t.id, t.thing)
+    core.finish(t.id, t.thing, t.ended, t.end)
     queue.put(t.event)
     queue.put(t.nobodys)
     waiting = queue.pending()
