@@ -57,8 +57,8 @@ pub(super) struct Leases {
     by_slot: HashMap<u32, Lease, foldhash::fast::RandomState>,
     due: BTreeSet<(Instant, u32)>,
     last_number: u64,
-    // When the timer calls next; it is set anew only for an earlier end.
-    armed: Option<Instant>,
+    // When the timer is to call, the next one last; it is set only for an earlier end.
+    calls: Vec<Instant>,
 }
 
 impl Leases {
@@ -107,17 +107,17 @@ impl Leases {
     /// When the timer is to call, if it is to call earlier than it will.
     pub(super) fn arm(&mut self) -> Option<Instant> {
         let first = self.due.first()?.0;
-        if self.armed.is_some_and(|armed| armed <= first) {
+        if self.calls.last().is_some_and(|&next| next <= first) {
             return None;
         }
-        self.armed = Some(first);
-        self.armed
+        self.calls.push(first);
+        Some(first)
     }
 
     /// The slots of all leases, which end.
     pub(super) fn drain(&mut self) -> Vec<u32> {
         self.due.clear();
-        self.armed = None;
+        self.calls.clear();
         self.by_slot.drain().map(|(slot, _)| slot).collect()
     }
 }
@@ -208,14 +208,14 @@ impl<T: Send + 'static> CompletionQueue<T> {
 }
 
 impl<T: Send + 'static> Due for CompletionQueue<T> {
-    /// Has every lease that is over by `now` end; says when the next one is.
+    /// Has every lease that is over by `now` end; says when the next one is, if no call is set for it.
     fn due(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state.0.lock();
         let over = state.leases.take_due(now);
         let count = over.len();
         state.give_all_back(over);
-        state.leases.armed = state.leases.due.first().map(|&(due, _)| due);
-        let next = state.leases.armed;
+        state.leases.calls.retain(|&at| at > now);
+        let next = state.leases.arm();
         drop(state);
         if count > 0 {
             tracing::debug!(count, "leases ended without an answer");

@@ -194,6 +194,51 @@ def objects(count: int) -> None:
         events._drain()
 
 
+def leases(count: int) -> None:
+    """Events that are leased, given back in every way, and acked."""
+    box = _open.mailbox(session_key="a")
+    for n in range(count):
+        _open.put({"session_key": "a", "n": n})
+        assert box.get().nack()
+        assert box.get_nowait().defer()
+        box.get()
+        with box.take_all() as batch:
+            assert batch[0].attempt == 2
+
+
+def expiries(count: int) -> None:
+    """Leases that end by themselves, and returns with a delay, beside a lease that lasts."""
+    lasting, short = (_open.mailbox(session_key=key, lease=lease) for key, lease in _LEASES)
+    _open.put({"session_key": "lasting"})
+    held = lasting.get()
+    _open.put({"session_key": "short"})
+    delivery = short.get()
+    for n in range(count):
+        late = delivery
+        if n % 2:
+            late.nack(delay=1e-7)
+        delivery = short.get()
+        assert not late.ack()
+    while not delivery.ack():
+        delivery = short.get()
+    assert held.ack()
+
+
+_LEASES = (("lasting", 1e6), ("short", 1e-7))
+
+
+def mailboxes(count: int) -> None:
+    """Mailboxes opened and closed, or dropped, under ever new keys and kinds."""
+    for n in range(count):
+        key = f"key {next(_fresh)}"
+        owns = (lambda event: True) if n % 3 == 0 else None
+        box = _open.mailbox(session_key=key, types=[key, "x"], unaddressed=[key], owns=owns)
+        box.add_key(f"{key}, rotated")
+        box.remove_key(key)
+        if n % 2:
+            box.close()
+
+
 class _Unprintable:
     def __str__(self) -> str:
         raise ValueError
@@ -258,6 +303,9 @@ WORKLOADS: dict[Workload, float] = {
     timeouts: 0.5,
     wakes: 0.2,
     objects: 0.2,
+    leases: 1,
+    expiries: 0.5,
+    mailboxes: 1,
     short_texts: 1,
     batch_texts: 1,
     hostile_texts: 0.5,

@@ -72,8 +72,7 @@ def test_as_a_context_manager_it_acks_or_nacks(queue: Queue, box: hc.Mailbox) ->
     """F4: the exception goes through."""
     with pytest.raises(ZeroDivisionError), box.get_nowait():
         raise ZeroDivisionError
-    with pytest.raises(SystemExit), box.get_nowait() as delivery:
-        assert (delivery.event["number"], delivery.attempt) == (0, 2)
+    with pytest.raises(SystemExit), box.get_nowait():
         raise SystemExit
     with box.get_nowait() as delivery:
         assert (delivery.event["number"], delivery.attempt) == (0, 3)
@@ -81,8 +80,9 @@ def test_as_a_context_manager_it_acks_or_nacks(queue: Queue, box: hc.Mailbox) ->
     # What was settled inside stays as it was settled.
     with box.get_nowait() as delivery:
         assert delivery.nack()
-    with pytest.raises(ZeroDivisionError), box.get_nowait() as delivery:
-        assert delivery.ack()
+    delivery = box.get_nowait()
+    assert delivery.ack()
+    with pytest.raises(ZeroDivisionError), delivery:
         raise ZeroDivisionError
     assert numbers(box.take_all(timeout=0)) == [2]
 
