@@ -69,7 +69,7 @@ def arrival(effort: Effort) -> Iterator[Batch]:
 def turns(effort: Effort) -> Iterator[Batch]:
     """From a child's end to the request that the model gets, in times of what the turn takes."""
     peer = f"hermes-agent {gateway_version()}"
-    times = min(5, effort.repetitions)
+    times = min(10, effort.repetitions)
     with Model() as model:
         ours, theirs = (
             _front("tui", is_ours, "1", "real", base_url=model.base_url)
