@@ -39,7 +39,7 @@ _WHERE_IS_THE_CURSOR = b"\x1b[6n"
 def arrival(effort: Effort) -> Iterator[Batch]:
     """From an event's put to its owner, in each front end."""
     peer = f"hermes-agent {gateway_version()}"
-    times = effort.times(3)
+    times = min(3, effort.repetitions)
     tui = "TUI, 20 sessions"
     fronts: list[tuple[dict[str, str], Callable[[bool], Side]]] = [
         ({"messaging gateway": "arrival"}, lambda is_ours: _front("messaging", is_ours)),
@@ -69,7 +69,7 @@ def arrival(effort: Effort) -> Iterator[Batch]:
 def turns(effort: Effort) -> Iterator[Batch]:
     """From a child's end to the request that the model gets, in times of what the turn takes."""
     peer = f"hermes-agent {gateway_version()}"
-    times = effort.times(5)
+    times = min(10, effort.repetitions)
     with Model() as model:
         ours, theirs = (
             _front("tui", is_ours, "1", "real", base_url=model.base_url)
