@@ -36,6 +36,20 @@ pub(super) enum Place {
     Full(NameId),
 }
 
+impl Place {
+    /// Whether what arrives there waits at this place, among others.
+    pub(super) fn takes(self, arrival: Arrival) -> bool {
+        let (owner, kind) = arrival.address;
+        match self {
+            Self::Filed((of, which)) => {
+                of.is_none_or(|of| owner == Some(of))
+                    && which.is_none_or(|which| kind == Some(which))
+            }
+            Self::Full(full) => arrival.full == Some(full),
+        }
+    }
+}
+
 /// A route's number. Valid while a use of it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RouteId(u32);

@@ -61,7 +61,9 @@ impl Registration {
         if state.shutdown {
             return Err(Error::ShutDown);
         }
-        state.settle(&self.interest, self.ticket, |_| false);
+        // Where it waits no more, the event that woke it may be there for somebody else.
+        let is_elsewhere = |arrival| !places.as_slice().iter().any(|place| place.takes(arrival));
+        state.settle(&self.interest, self.ticket, is_elsewhere);
         if let Some(mailbox) = self.interest.mailbox().and_then(|id| state.mailboxes.get_mut(&id)) {
             mailbox.waiting.insert(self.ticket);
         }

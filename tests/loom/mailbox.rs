@@ -166,6 +166,25 @@ fn f13_a_key_that_goes_from_one_owner_to_the_next() {
 }
 
 #[test]
+fn f13_a_key_that_goes_from_one_of_its_two_owners_as_its_event_comes() {
+    model(|| {
+        let shared = shared(["a", "a"], None);
+        let first = spawn(&shared, |shared| match shared.collect(0) {
+            Ok(leased) => {
+                assert!(shared.queue.give_back(leased.id, Return::Defer, Duration::ZERO));
+            }
+            Err(error) => assert_eq!(error, Error::ShutDown),
+        });
+        let other = spawn(&shared, |shared| shared.ack(shared.collect(1)));
+        shared.put(1, "a");
+        shared.boxes[0].remove_key("a");
+        assert_eq!(other.join().unwrap(), 1);
+        shared.boxes[0].close();
+        first.join().unwrap();
+    });
+}
+
+#[test]
 fn f1_an_event_that_comes_while_its_mailbox_closes_is_had_or_waits() {
     model(|| {
         let shared = shared(["a"], None);

@@ -192,3 +192,21 @@ fn the_timer_keeps_no_queue_alive() {
     drop((queue, mailbox));
     assert!(gone.upgrade().is_none());
 }
+
+#[test]
+fn f13_the_wake_for_a_key_that_was_taken_away_goes_to_who_has_it_too() {
+    let queue = Arc::new(Queue::new(0));
+    let boxes = [(); 2].map(|()| mailbox(&queue, None));
+    let wait = |mailbox| {
+        let mut one = Collector::new(mailbox, Arc::new(Signal::for_this_thread()));
+        assert_eq!(one.poll(|&item| item).map(|leased| leased.item), Err(Error::Empty));
+        one
+    };
+    let [mut first, mut second] = boxes.each_ref().map(wait);
+    put(&queue, [1]);
+    assert_eq!((woken(first.signal()), woken(second.signal())), (true, false));
+    boxes[0].remove_key("a");
+    assert_eq!(first.poll(|&item| item).map(|leased| leased.item), Err(Error::Empty));
+    assert!(woken(second.signal()), "the event waits, and its other owner sleeps");
+    assert_eq!(second.poll(|&item| item).map(|leased| leased.item), Ok(1));
+}
