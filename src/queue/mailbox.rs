@@ -137,9 +137,8 @@ impl<T> State<T> {
 
     /// Has those who wait at a mailbox look again.
     pub(super) fn wake_mailbox(&mut self, id: MailboxId) {
-        let waiting =
-            self.mailboxes.get_mut(&id).map(|mailbox| std::mem::take(&mut mailbox.waiting));
-        for ticket in waiting.into_iter().flatten() {
+        let Some(mailbox) = self.mailboxes.get_mut(&id) else { return };
+        for ticket in std::mem::take(&mut mailbox.waiting) {
             self.takers.wake(ticket);
         }
     }
