@@ -7,9 +7,14 @@ use std::time::{Duration, Instant};
 
 use hermes_core::error::Error;
 use hermes_core::event::Route;
-use hermes_core::queue::{CompletionQueue, LeaseId, Mailbox, Return, Selection, Wanted};
+use hermes_core::queue::{
+    Collector, CompletionQueue, LeaseId, Leased, Mailbox, Return, Selection, Wanted,
+};
 use hermes_core::timer::Due;
+use hermes_core::wake::Signal;
 use proptest::prelude::*;
+
+use super::queue::woken;
 
 const KEYS: [&str; 3] = ["", "a", "b"];
 const KINDS: [&str; 2] = ["async_delegation", "watch_match"];
@@ -28,6 +33,9 @@ enum Step {
     Expire,
     Take { key: Option<usize> },
     NewEpoch { key: usize },
+    Wait { mailbox: usize },
+    Look { waiter: usize },
+    Leave { waiter: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -45,6 +53,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => index.clone().prop_map(|mailbox| Step::Close { mailbox }),
         6 => index.clone().prop_map(|mailbox| Step::Collect { mailbox }),
         3 => index.clone().prop_map(|lease| Step::Ack { lease }),
+        4 => index.clone().prop_map(|mailbox| Step::Wait { mailbox }),
+        3 => index.clone().prop_map(|waiter| Step::Look { waiter }),
+        2 => index.clone().prop_map(|waiter| Step::Leave { waiter }),
         4 => (index, any::<bool>(), any::<bool>())
             .prop_map(|(lease, is_attempt, later)| Step::GiveBack { lease, is_attempt, later }),
         1 => Just(Step::Expire),
@@ -74,7 +85,7 @@ struct Event {
 }
 
 struct Box {
-    mailbox: Mailbox<usize>,
+    mailbox: Arc<Mailbox<usize>>,
     keys: BTreeSet<usize>,
     kind: Option<usize>,
     takes_nobodys: bool,
@@ -88,11 +99,19 @@ impl Box {
     }
 }
 
+/// Somebody who waits at a mailbox.
+struct Waiter {
+    collector: Collector<usize>,
+    mailbox: Arc<Mailbox<usize>>,
+    is_woken: bool,
+}
+
 /// The queue and the list that says what it should do. An event's number is its place in the list.
 struct Run {
     queue: Arc<CompletionQueue<usize>>,
     events: Vec<Event>,
     boxes: Vec<Box>,
+    waiters: Vec<Waiter>,
     leases: Vec<(LeaseId, usize)>,
     epochs: [u32; KEYS.len()],
 }
@@ -100,7 +119,8 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let queue = Arc::new(CompletionQueue::new(0));
-        Self { queue, events: vec![], boxes: vec![], leases: vec![], epochs: [1; KEYS.len()] }
+        let epochs = [1; KEYS.len()];
+        Self { queue, events: vec![], boxes: vec![], waiters: vec![], leases: vec![], epochs }
     }
 
     fn first(&self, takes: impl Fn(&Event) -> bool) -> Option<usize> {
@@ -136,15 +156,25 @@ impl Run {
             unaddressed: if takes_nobodys { &unaddressed } else { &[] },
             has_say: false,
         };
-        let mailbox = Mailbox::open(&self.queue, selection, ends.then_some(LONG));
+        let mailbox = Arc::new(Mailbox::open(&self.queue, selection, ends.then_some(LONG)));
         let keys = BTreeSet::from([key]);
         self.boxes.push(Box { mailbox, keys, kind, takes_nobodys, ends });
     }
 
     fn collect(&mut self, index: usize) {
         let Some(of) = self.boxes.get(index) else { return };
+        let mailbox = of.mailbox.clone();
+        let collected = mailbox.collect(|&item| item);
+        self.collected(&mailbox, collected);
+    }
+
+    /// Compares what a mailbox gave with what it should.
+    fn collected(&mut self, mailbox: &Arc<Mailbox<usize>>, got: Result<Leased<usize>, Error>) {
+        let Some(of) = self.boxes.iter().find(|of| Arc::ptr_eq(&of.mailbox, mailbox)) else {
+            return assert_eq!(got.unwrap_err(), Error::ShutDown);
+        };
         let expected = self.first(|event| of.takes(event));
-        match of.mailbox.collect(|&item| item) {
+        match got {
             Ok(leased) => {
                 assert_eq!(Some(leased.item), expected);
                 let event = &mut self.events[leased.item];
@@ -154,6 +184,24 @@ impl Run {
                 self.leases.push((leased.id, leased.item));
             }
             Err(error) => assert_eq!((error, expected), (Error::Empty, None)),
+        }
+    }
+
+    fn wait(&mut self, index: usize) {
+        let Some(of) = self.boxes.get(index) else { return };
+        let mailbox = of.mailbox.clone();
+        let collector = Collector::new(&mailbox, Arc::new(Signal::for_this_thread()));
+        self.look(Waiter { collector, mailbox, is_woken: false });
+    }
+
+    /// Has somebody look, who goes on waiting if there is nothing.
+    fn look(&mut self, mut waiter: Waiter) {
+        let got = waiter.collector.poll(|&item| item);
+        let waits = matches!(got, Err(Error::Empty));
+        self.collected(&waiter.mailbox, got);
+        if waits {
+            waiter.is_woken = false;
+            self.waiters.push(waiter);
         }
     }
 
@@ -198,6 +246,15 @@ impl Run {
             }
             Step::Close { .. } => {}
             Step::Collect { mailbox } => self.collect(mailbox),
+            Step::Wait { mailbox } => self.wait(mailbox),
+            Step::Look { waiter } if waiter < self.waiters.len() => {
+                let waiter = self.waiters.remove(waiter);
+                self.look(waiter);
+            }
+            Step::Leave { waiter } if waiter < self.waiters.len() => {
+                self.waiters.remove(waiter);
+            }
+            Step::Look { .. } | Step::Leave { .. } => {}
             Step::Ack { lease } if lease < self.leases.len() => {
                 let holds = self.holds(lease);
                 let (id, item) = self.leases[lease];
@@ -247,7 +304,20 @@ impl Run {
         (0..self.events.len()).filter(|&item| is(&self.events[item])).collect()
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
+        for waiter in &mut self.waiters {
+            waiter.is_woken |= woken(waiter.collector.signal());
+        }
+        // No event waits while everybody at its owner's mailboxes sleeps.
+        for (item, event) in self.events.iter().enumerate() {
+            let mut own = self.waiters.iter().filter(|waiter| {
+                let of = self.boxes.iter().find(|of| Arc::ptr_eq(&of.mailbox, &waiter.mailbox));
+                of.is_some_and(|of| of.takes(event))
+            });
+            if event.place == Place::Waiting && own.clone().next().is_some() {
+                assert!(own.any(|waiter| waiter.is_woken), "event {item} waits, and nobody looks");
+            }
+        }
         let waiting = self.numbers(|event| event.place == Place::Waiting);
         assert_eq!(self.queue.pending(None, |&item| item), waiting);
         assert_eq!(self.queue.len(), waiting.len());
@@ -273,6 +343,7 @@ proptest! {
             run.step(step);
         }
         // Whatever was out comes back, and all of it is there.
+        run.waiters.clear();
         run.boxes.clear();
         run.expire();
         run.check();
