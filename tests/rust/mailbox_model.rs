@@ -36,6 +36,7 @@ enum Step {
     Wait { mailbox: usize },
     Look { waiter: usize },
     Leave { waiter: usize },
+    AllLook,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -59,6 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (index, any::<bool>(), any::<bool>())
             .prop_map(|(lease, is_attempt, later)| Step::GiveBack { lease, is_attempt, later }),
         1 => Just(Step::Expire),
+        2 => Just(Step::AllLook),
         1 => prop::option::of(key.clone()).prop_map(|key| Step::Take { key }),
         1 => (1..KEYS.len()).prop_map(|key| Step::NewEpoch { key }),
     ]
@@ -255,6 +257,13 @@ impl Run {
                 self.waiters.remove(waiter);
             }
             Step::Look { .. } | Step::Leave { .. } => {}
+            Step::AllLook => {
+                while let Some(index) = self.waiters.iter().position(|waiter| waiter.is_woken) {
+                    let waiter = self.waiters.remove(index);
+                    self.look(waiter);
+                    self.hear();
+                }
+            }
             Step::Ack { lease } if lease < self.leases.len() => {
                 let holds = self.holds(lease);
                 let (id, item) = self.leases[lease];
@@ -304,18 +313,24 @@ impl Run {
         (0..self.events.len()).filter(|&item| is(&self.events[item])).collect()
     }
 
-    fn check(&mut self) {
+    fn hear(&mut self) {
         for waiter in &mut self.waiters {
             waiter.is_woken |= woken(waiter.collector.signal());
         }
-        // No event waits while everybody at its owner's mailboxes sleeps.
+    }
+
+    fn check(&mut self) {
+        self.hear();
+        // No event waits while those who wait at its owner's mailboxes sleep, and everybody else: who
+        // was woken for it and has lost the key since hands the wake on with its next look.
+        let is_heard = self.waiters.iter().any(|waiter| waiter.is_woken);
         for (item, event) in self.events.iter().enumerate() {
-            let mut own = self.waiters.iter().filter(|waiter| {
+            let is_own = |waiter: &Waiter| {
                 let of = self.boxes.iter().find(|of| Arc::ptr_eq(&of.mailbox, &waiter.mailbox));
                 of.is_some_and(|of| of.takes(event))
-            });
-            if event.place == Place::Waiting && own.clone().next().is_some() {
-                assert!(own.any(|waiter| waiter.is_woken), "event {item} waits, and nobody looks");
+            };
+            if event.place == Place::Waiting && self.waiters.iter().any(is_own) {
+                assert!(is_heard, "event {item} waits, and nobody looks");
             }
         }
         let waiting = self.numbers(|event| event.place == Place::Waiting);
@@ -342,6 +357,7 @@ proptest! {
         for step in steps {
             run.step(step);
         }
+        run.step(Step::AllLook);
         // Whatever was out comes back, and all of it is there.
         run.waiters.clear();
         run.boxes.clear();
