@@ -109,20 +109,25 @@ class Mailbox:
 
     def _judge(self) -> None:
         """Ask the host of each address that is new here whether it is the owner's."""
-        while (question := self._core.next_question()) is not None:
-            address, event = question
-            is_own: bool | None = None
-            try:
-                is_own = self._owns is not None and bool(self._owns(event))
-            except Exception:
-                is_own = False
-                import logging
+        asked: tuple[_core.Question, Any] | None = None
+        try:
+            while (asked := self._core.next_question()) is not None:
+                question, event = asked
+                question.answer(self._is_own(event))
+        finally:
+            # Whatever was thrown in, and wherever it came: it is asked again.
+            if asked is not None:
+                asked[0].answer(None)
 
-                logger = logging.getLogger("hermes_core.queue")
-                logger.exception("an owns callback raised, and so does not own the event")
-            finally:
-                # Of an interrupt in between it is asked again.
-                self._core.answer(address, is_own)
+    def _is_own(self, event: Any) -> bool:
+        try:
+            return self._owns is not None and bool(self._owns(event))
+        except Exception:
+            import logging
+
+            logger = logging.getLogger("hermes_core.queue")
+            logger.exception("an owns callback raised, and so does not own the event")
+            return False
 
     def get_nowait(self) -> Delivery:
         """As ``get(block=False)``."""
