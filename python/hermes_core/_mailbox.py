@@ -145,6 +145,9 @@ class Mailbox:
                 batch.append(self.get(timeout=max(0.0, deadline - time.monotonic())))
         except (Empty, _core.ShutDown):
             return batch
+        except BaseException:
+            _defer(batch)
+            raise
 
     async def atake_all(self, window: float = 0.0, timeout: float | None = None) -> Batch:
         """As ``take_all``, in an ``asyncio`` task."""
@@ -155,6 +158,9 @@ class Mailbox:
                 batch.append(await self.aget(max(0.0, deadline - time.monotonic())))
         except (Empty, _core.ShutDown):
             return batch
+        except BaseException:
+            _defer(batch)
+            raise
 
     def add_key(self, session_key: str) -> None:
         """Give the owner one more session key: what waits under it is the owner's from now on.
@@ -207,6 +213,12 @@ class Mailbox:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _defer(batch: Batch) -> None:
+    """Give all back now: whoever keeps the exception that is raised keeps the batch."""
+    for delivery in batch:
+        delivery.defer()
 
 
 def _kinds(name: str, kinds: Iterable[str]) -> tuple[str, ...]:
