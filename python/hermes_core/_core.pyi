@@ -86,7 +86,7 @@ class Lease:
 
 @final
 class Question:
-    """Whether an address is the owner's, asked of somebody; dropped unanswered, it is asked again."""
+    """Whether an address is the owner's; dropped unanswered, it is asked again."""
 
     def answer(self, is_own: bool | None) -> None: ...
 
