@@ -171,8 +171,8 @@ async def _result(awaitable: Awaitable[object]) -> object:
 
 
 class _OwnLoop(asyncio.SelectorEventLoop):
-    """The event loop of ours; it is never closed, in a forked child least of all: there its
-    selector is the parent's."""
+    """The event loop of ours; it is not closed when it is garbage, in a forked child least of all:
+    there its selector is the parent's."""
 
     def __del__(self) -> None:
         pass
@@ -206,11 +206,15 @@ def _own_loop() -> _OwnLoop:
 
 
 def _run_forever(loop: _OwnLoop) -> None:
-    while not loop.is_closed():
-        # A runner may stop the loop, or raise SystemExit through it.
-        with suppress(BaseException):
-            loop.run_forever()
-    _own.clear()
+    try:
+        while not loop.is_closed():
+            # A runner may stop the loop, or raise SystemExit through it.
+            with suppress(BaseException):
+                loop.run_forever()
+    finally:
+        # Also if something was thrown in between: nobody is to wait for a loop without a thread.
+        _own.clear()
+        loop.close()
 
 
 def _leave_to_parent() -> None:

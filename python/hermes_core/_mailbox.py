@@ -109,20 +109,25 @@ class Mailbox:
 
     def _judge(self) -> None:
         """Ask the host of each address that is new here whether it is the owner's."""
-        while (question := self._core.next_question()) is not None:
-            address, event = question
-            is_own: bool | None = None
-            try:
-                is_own = self._owns is not None and bool(self._owns(event))
-            except Exception:
-                is_own = False
-                import logging
+        asked: tuple[_core.Question, Any] | None = None
+        try:
+            while (asked := self._core.next_question()) is not None:
+                question, event = asked
+                question.answer(self._is_own(event))
+        finally:
+            # Whatever was thrown in, and wherever it came: it is asked again.
+            if asked is not None:
+                asked[0].answer(None)
 
-                logger = logging.getLogger("hermes_core.queue")
-                logger.exception("an owns callback raised, and so does not own the event")
-            finally:
-                # Of an interrupt in between it is asked again.
-                self._core.answer(address, is_own)
+    def _is_own(self, event: Any) -> bool:
+        try:
+            return self._owns is not None and bool(self._owns(event))
+        except Exception:
+            import logging
+
+            logger = logging.getLogger("hermes_core.queue")
+            logger.exception("an owns callback raised, and so does not own the event")
+            return False
 
     def get_nowait(self) -> Delivery:
         """As ``get(block=False)``."""
@@ -140,6 +145,9 @@ class Mailbox:
                 batch.append(self.get(timeout=max(0.0, deadline - time.monotonic())))
         except (Empty, _core.ShutDown):
             return batch
+        except BaseException:
+            _defer(batch)
+            raise
 
     async def atake_all(self, window: float = 0.0, timeout: float | None = None) -> Batch:
         """As ``take_all``, in an ``asyncio`` task."""
@@ -150,6 +158,9 @@ class Mailbox:
                 batch.append(await self.aget(max(0.0, deadline - time.monotonic())))
         except (Empty, _core.ShutDown):
             return batch
+        except BaseException:
+            _defer(batch)
+            raise
 
     def add_key(self, session_key: str) -> None:
         """Give the owner one more session key: what waits under it is the owner's from now on.
@@ -202,6 +213,12 @@ class Mailbox:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _defer(batch: Batch) -> None:
+    """Give all back now: whoever keeps the exception that is raised keeps the batch."""
+    for delivery in batch:
+        delivery.defer()
 
 
 def _kinds(name: str, kinds: Iterable[str]) -> tuple[str, ...]:

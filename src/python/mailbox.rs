@@ -143,15 +143,13 @@ impl PyMailbox {
     }
 
     /// An address to judge, with the first of its events.
-    fn next_question(&self, py: Python<'_>) -> Option<(u32, Py<PyAny>)> {
-        let question = self.core.next_question(|event| event.clone_ref(py))?;
-        Some((question.address, question.item))
-    }
-
-    /// Says whether the host owns an address; `None` has it asked again.
-    #[pyo3(signature = (address, is_own))]
-    fn answer(&self, address: u32, is_own: Option<bool>) {
-        self.core.answer(address, is_own);
+    fn next_question(&self, py: Python<'_>) -> PyResult<Option<(Py<PyQuestion>, Py<PyAny>)>> {
+        let Some(question) = self.core.next_question(|event| event.clone_ref(py)) else {
+            return Ok(None);
+        };
+        let (mailbox, address) = (self.core.clone(), question.address);
+        let asked = PyQuestion { mailbox, address, is_answered: AtomicBool::new(false) };
+        Ok(Some((Py::new(py, asked)?, question.item)))
     }
 
     fn add_key(&self, session_key: &Bound<'_, PyString>) {
@@ -176,6 +174,31 @@ impl PyMailbox {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.queue)
+    }
+}
+
+/// Whether an address is the owner's, asked of somebody. Dropped unanswered, it is asked again.
+#[pyclass(name = "Question", module = "hermes_core._core", frozen)]
+pub(super) struct PyQuestion {
+    mailbox: Arc<Core>,
+    address: u32,
+    is_answered: AtomicBool,
+}
+
+#[pymethods]
+impl PyQuestion {
+    /// Says whether the host owns the address; `None` has it asked again. The first answer counts.
+    #[pyo3(signature = (is_own))]
+    fn answer(&self, is_own: Option<bool>) {
+        if !self.is_answered.swap(true, Ordering::Relaxed) {
+            self.mailbox.answer(self.address, is_own);
+        }
+    }
+}
+
+impl Drop for PyQuestion {
+    fn drop(&mut self) {
+        self.answer(None);
     }
 }
 

@@ -33,7 +33,7 @@ mod _core {
     #[pymodule_export]
     use super::loop_waker::{PyLoopWaker, PyWaiter};
     #[pymodule_export]
-    use super::mailbox::{PyCollector, PyLease, PyMailbox};
+    use super::mailbox::{PyCollector, PyLease, PyMailbox, PyQuestion};
     #[pymodule_export]
     use super::notification::{
         PrintedObject, dedup_key_plain, format_plain, format_unreadable_item, notification_keys,

@@ -229,5 +229,7 @@ pub(super) fn full_address(item: &Bound<'_, PyAny>) -> Option<String> {
     let texts = RouteTexts::owned(item);
     let kind = texts.route().kind.unwrap_or_default();
     let fields = found.iter().map(|field| field.as_deref().unwrap_or_default());
-    is_anybodys.then(|| std::iter::once(kind).chain(fields).collect::<Vec<_>>().join("\0"))
+    // With the lengths: a text may have any separator in it.
+    let measured = |text: &str| format!("{}:{text}", text.len());
+    is_anybodys.then(|| std::iter::once(kind).chain(fields).map(measured).collect())
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::fifo::RoutedFifo;
 use super::lease::Leased;
 use super::names::NameId;
+use super::ownership::Set;
 use super::routes::{Place, Routes};
 use super::taker::{Interest, Registration};
 use super::waiters::{Places, Ticket};
@@ -92,15 +93,18 @@ impl MailboxState {
         self.kinds.as_ref().is_none_or(|kinds| kind.is_some_and(|kind| kinds.contains(&kind)))
     }
 
-    /// The full addresses that it was found to own.
-    pub(super) fn full(&self) -> impl Iterator<Item = NameId> + '_ {
-        self.full.iter().copied()
-    }
-
     /// Gives it a full address, whose use is the caller's until now.
     pub(super) fn add_full(&mut self, full: NameId) {
         self.full.push(full);
         self.update();
+    }
+
+    /// Takes those of these full addresses away that it has; their uses are the caller's then.
+    pub(super) fn remove_full(&mut self, idle: &Set<NameId>) -> Vec<NameId> {
+        let (removed, kept) = self.full.iter().partition(|full| idle.contains(full));
+        self.full = kept;
+        self.update();
+        removed
     }
 
     fn release(&self, routes: &mut Routes) {

@@ -12,7 +12,7 @@ use super::routes::{Arrival, Place};
 use super::{CompletionQueue, State};
 use crate::sync::atomic::Ordering;
 
-type Set<T> = HashSet<T, foldhash::fast::RandomState>;
+pub(super) type Set<T> = HashSet<T, foldhash::fast::RandomState>;
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Addresses that no event waits under are forgotten beyond this many.
@@ -91,21 +91,29 @@ impl<T> State<T> {
         }
     }
 
-    /// Forgets the addresses that nobody owns and no event waits under.
+    /// Forgets the addresses that no event waits under, those that are owned too: their next event
+    /// has them judged again.
     fn sweep_judged(&mut self) {
-        let owned: Set<_> = self.mailboxes.values().flat_map(|mailbox| mailbox.full()).collect();
-        let is_idle = |full: &NameId| {
-            self.events.lane(Place::Full(*full)).next().is_none() && !owned.contains(full)
-        };
-        let idle: Vec<_> = self.judges.knowing.keys().copied().filter(is_idle).collect();
-        for full in idle {
-            self.judges.knowing.remove(&full);
-            for judge in self.judges.judges.values_mut() {
-                judge.unjudged.retain(|&other| other != full);
-                if judge.known.remove(&full) {
-                    self.events.routes.full.release(full);
-                }
+        let is_idle = |full: &NameId| self.events.lane(Place::Full(*full)).next().is_none();
+        let idle: Set<_> = self.judges.knowing.keys().copied().filter(is_idle).collect();
+        self.judges.knowing.retain(|full, _| !idle.contains(full));
+        let mut unused = Vec::new();
+        let mut lessened = Vec::new();
+        for (&id, judge) in &mut self.judges.judges {
+            judge.unjudged.retain(|full| !idle.contains(full));
+            unused.extend(idle.iter().filter(|full| judge.known.remove(full)));
+            let disowned = self.mailboxes.get_mut(&id).map(|mailbox| mailbox.remove_full(&idle));
+            if let Some(disowned) = disowned.filter(|disowned| !disowned.is_empty()) {
+                unused.extend(disowned);
+                lessened.push(id);
             }
+        }
+        // First out of the lanes of those who wait, then the names.
+        for id in lessened {
+            self.wake_mailbox(id);
+        }
+        for full in unused {
+            self.events.routes.full.release(full);
         }
         self.judges.sweep_at = 2 * self.judges.knowing.len();
     }

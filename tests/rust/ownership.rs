@@ -110,6 +110,53 @@ fn a_question_whose_events_went_is_dropped_and_comes_again_with_the_next() {
 }
 
 #[test]
+fn addresses_that_are_owned_are_forgotten_too_once_many_are_and_nothing_waits_there() {
+    let queue = Arc::new(Queue::new(0));
+    let mailbox = with_say(&queue);
+    for item in 1..=1024 {
+        queue.try_put(item, to(&format!("{item}"))).unwrap();
+        assert_eq!(judge(&mailbox, |_| true), [item]);
+        assert_eq!(collect(&mailbox), Ok(item));
+    }
+    assert_eq!(queue.drain().len(), 1024);
+    queue.try_put(0, to("waits")).unwrap();
+    assert_eq!(judge(&mailbox, |_| true), [0]);
+    assert_eq!(collect(&mailbox), Ok(0));
+    queue.try_put(1, to("1")).unwrap();
+    assert_eq!(judge(&mailbox, |_| true), [1], "it is asked again");
+    assert_eq!(collect(&mailbox), Ok(1));
+}
+
+#[test]
+fn those_who_wait_look_again_when_an_owned_address_is_forgotten() {
+    let queue = Arc::new(Queue::new(0));
+    let types = ["k".to_owned()];
+    let selection = Selection {
+        session_keys: Some(&[]),
+        types: Some(&types),
+        has_say: true,
+        ..Selection::default()
+    };
+    let mailbox = Arc::new(Mailbox::open(&queue, selection, None));
+    queue.try_put(0, to("0")).unwrap();
+    assert_eq!(judge(&mailbox, |_| true), [0]);
+    assert_eq!(queue.try_take(Default::default()), Ok(0));
+    let mut collector = Collector::new(&mailbox, Arc::new(Signal::for_this_thread()));
+    assert_eq!(collector.poll(|&item| item).unwrap_err(), Error::Empty);
+    for item in 1..=1024 {
+        let full = format!("{item}");
+        queue.try_put(item, Route { kind: Some("other"), ..to(&full) }).unwrap();
+        assert_eq!(queue.try_take(Default::default()), Ok(item));
+    }
+    assert!(woken(collector.signal()));
+    assert_eq!(collector.poll(|&item| item).unwrap_err(), Error::Empty);
+    queue.try_put(0, to("0")).unwrap();
+    assert!(woken(collector.signal()));
+    assert_eq!(judge(&mailbox, |_| true), [0]);
+    assert_eq!(collector.poll(|&item| item).unwrap().item, 0);
+}
+
+#[test]
 fn an_answer_from_before_counts_for_nothing_that_it_was_not_asked() {
     let queue = Arc::new(Queue::new(0));
     let mailbox = with_say(&queue);
@@ -193,7 +240,7 @@ fn addresses_that_come_once_are_forgotten() {
     queue.try_put(1, to("address 1")).unwrap();
     assert_eq!(judge(&mailbox, |_| false), [1], "it was forgotten, and is asked for anew");
     queue.try_put(0, to("address 0")).unwrap();
-    assert_eq!(judge(&mailbox, |_| false), [0; 0], "what is owned is not");
+    assert_eq!(judge(&mailbox, |_| true), [0], "what is owned too, or it would stay for ever");
     assert_eq!(collect(&mailbox), Ok(0));
 }
 

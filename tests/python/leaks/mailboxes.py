@@ -57,7 +57,7 @@ def native_mailbox(t: Tracked) -> None:
 
 
 @case("_core.Mailbox.unfiled", "_core.Mailbox.file", "_core.Mailbox.next_question")
-@case("_core.Mailbox.answer")
+@case("_core.Question.answer")
 def judged(t: Tracked) -> None:
     t.queue.put(t.event)
     box = _core.Mailbox(t.queue, [], None, None, True, None)
@@ -67,9 +67,11 @@ def judged(t: Tracked) -> None:
     assert box.take(False, None) is None
     questions = 0
     while (question := box.next_question()) is not None:
-        address, event = question
+        asked, event = question
         questions += 1
-        box.answer(address, event is t.end)
+        asked.answer(event is t.end)
+        asked.answer(True)
+        refused(TypeError, asked.answer, t.thing)
     assert questions == 2
     event, lease, _ = box.take(False, None) or (None, None, None)
     assert event is t.end
@@ -77,8 +79,6 @@ def judged(t: Tracked) -> None:
     assert lease.ack() == [t.end]
     assert t.queue.get() is t.event
     refused(TypeError, box.file, t.thing, t.event)
-    refused(TypeError, box.answer, t.thing, True)
-    refused(TypeError, box.answer, 0, t.thing)
 
 
 @case("_core.Collector.__new__", "_core.Collector.poll", "_core.Collector.leave")

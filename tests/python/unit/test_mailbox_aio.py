@@ -72,6 +72,26 @@ def test_a_take_cancelled_at_any_turn_has_taken_all_or_nothing(
 
 
 @each_loop
+def test_a_cancelled_batch_gives_its_events_back_though_the_exception_is_kept(
+    factory: LoopFactory, queue: hc.CompletionQueue[Any]
+) -> None:
+    """F4: the frames of a kept exception keep the batch."""
+
+    async def main() -> None:
+        box = queue.mailbox(session_key="a")
+        queue.put(to("a"))
+        task = asyncio.create_task(box.atake_all(window=3600))
+        await turns()
+        assert queue.empty()
+        task.cancel()
+        kept = await asyncio.gather(task, return_exceptions=True)
+        assert box.get_nowait().attempt == 1
+        assert isinstance(kept[0], asyncio.CancelledError)
+
+    run(factory, main())
+
+
+@each_loop
 @pytest.mark.parametrize("cancel_at", range(TURNS))
 @pytest.mark.parametrize("in_thread", [False, True])
 def test_the_wake_of_a_cancelled_take_goes_to_the_next(

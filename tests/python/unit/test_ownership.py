@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import sys
 import threading
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -100,6 +102,45 @@ def test_an_interrupted_callback_is_asked_again() -> None:
     with pytest.raises(KeyboardInterrupt):
         mailbox.get()
     assert mailbox.get(timeout=10).event["n"] == 1
+
+
+def test_what_is_thrown_in_between_question_and_answer_has_it_asked_again() -> None:
+    """F4: on any line, and though the exception, and with it the frame, is kept."""
+    code = hc.Mailbox._judge.__code__
+    lines = sorted({line for _, _, line in code.co_lines() if line} - {code.co_firstlineno})
+    thrown = []
+    for line in lines:
+        inbox: hc.CompletionQueue[Event] = hc.CompletionQueue()
+        mailbox = inbox.mailbox(owns=lambda one: True)
+        inbox.put(event("a", n=1))
+
+        def trace(frame: FrameType, what: str, _: object, line: int = line) -> Any:
+            if frame.f_code is code and what == "line" and frame.f_lineno == line:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            mailbox.get_nowait().defer()
+        except KeyboardInterrupt as exc:
+            thrown.append(exc)
+        finally:
+            sys.settrace(None)
+        assert mailbox.get_nowait().event["n"] == 1, line
+    assert len(thrown) >= 4
+
+
+def test_texts_with_separators_in_them_are_no_other_address() -> None:
+    """F2: a NUL in a field moves no text to the next one."""
+    inbox: hc.CompletionQueue[Event] = hc.CompletionQueue()
+    mailbox = inbox.mailbox(owns=lambda one: one["session_key"] == "a")
+    inbox.put(event("b\0", key="a"))
+    mailbox.get_nowait().ack()
+    inbox.put(event("", key="a\0b"))
+    with pytest.raises(queue.Empty):
+        mailbox.get_nowait()
+    assert inbox.qsize() == 1
 
 
 def test_a_callback_may_use_the_queue() -> None:
