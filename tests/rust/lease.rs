@@ -81,12 +81,13 @@ fn observers_hear_of_the_ack_alone() {
     let told = Arc::new(Told::default());
     let observer: Weak<dyn DeliveryObserver> = Arc::downgrade(&told) as _;
     queue.observe(observer);
-    let mailbox = mailbox(&queue, Some(Duration::ZERO));
+    let hour = Duration::from_secs(3600);
+    let mailbox = mailbox(&queue, Some(hour));
     queue.publish(1, Route { delegation_id: Some("d"), ..to("a", "async_delegation") });
     let (_, id) = collect(&mailbox).unwrap();
     assert!(queue.give_back(id, Return::Nack, Duration::ZERO));
     collect(&mailbox).unwrap();
-    queue.due(Instant::now());
+    queue.due(Instant::now() + 2 * hour);
     let (_, id) = collect(&mailbox).unwrap();
     assert!(told.0.lock().unwrap().is_empty());
     assert_eq!(queue.ack(id), Some(1));

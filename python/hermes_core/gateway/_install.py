@@ -250,14 +250,19 @@ class Installation:
             for label, problem in found.items():
                 logger.warning("hermes_core leaves %s alone: %s", label, problem)
             return
+        # All are made before the first is put in place: one that cannot be made leaves none behind.
+        made: list[_Swap | _cli.InputSwap] = []
         for function, stand_in in functions.items():
-            label = f"{name}.{function}"
-            self._left_alone.pop(label, None)
             if stand_in is None:
-                self._exchange_inputs(module.HermesCLI)
-                continue
-            owner, attribute = _hooks.owner_of(module, function)
-            self._replace(owner, label, attribute, stand_in(vars(owner)[attribute]))
+                made.append(self._input_swap(module.HermesCLI))
+            else:
+                owner, attribute = _hooks.owner_of(module, function)
+                ours = stand_in(vars(owner)[attribute])
+                made.append(_Swap(owner, f"{name}.{function}", attribute, ours))
+        for swap in made:
+            self._do(swap)
+        for function in functions:
+            self._left_alone.pop(f"{name}.{function}", None)
         self._served.append(module)
 
     def _problems(self, name: str, module: ModuleType) -> dict[str, str]:
@@ -268,8 +273,9 @@ class Installation:
             label = f"{name}.{function}"
             if (problem := _fingerprint.in_memory(known[label], module)) is not None:
                 found[label] = problem
+        served = {_hooks.name_of(other) for other in self._served}
         for other in LEANS_ON.get(name, ()):
-            if any(label.startswith(f"{other}.") for label in self._left_alone):
+            if other not in served:
                 found |= {f"{name}.{each}": f"leans on {other}" for each in FRONT_ENDS[name]}
         return found
 
@@ -285,7 +291,7 @@ class Installation:
             # The import must not fail for it: the front end works with its own function, too.
             logger.exception("hermes_core could not serve %s", name)
 
-    def _exchange_inputs(self, cli_class: type) -> None:
+    def _input_swap(self, cli_class: type) -> _cli.InputSwap:
         processes, events = self._processes, async_delegation.completion_queue
 
         def text_of(event: Any) -> str | None:
@@ -294,7 +300,7 @@ class Installation:
         def make(plain: Queue[Any], cli: Any) -> _cli_input.InputQueue:
             return _cli_input.InputQueue(plain, cli, events, text_of)
 
-        self._do(_cli.InputSwap(cli_class, f"{_known.CLI}.HermesCLI.{_cli.ATTRIBUTE}", make))
+        return _cli.InputSwap(cli_class, f"{_known.CLI}.HermesCLI.{_cli.ATTRIBUTE}", make)
 
     def _replace(self, owner: Any, label: str, name: str, ours: Callable[..., Any]) -> None:
         self._do(_Swap(owner, label, name, ours))
