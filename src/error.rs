@@ -36,4 +36,61 @@ pub enum Error {
         /// The id asked for.
         id: String,
     },
+    /// The ledger's file has a schema that a newer release made.
+    #[error(
+        "the ledger {path} has schema {found}, and this release knows {known}; use the newer \
+         release, or another path"
+    )]
+    LedgerNewer {
+        /// The file.
+        path: String,
+        /// The schema's number.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
+    },
+    /// The ledger's file, or its folder, cannot be written.
+    #[error("the ledger {path} cannot be written: {reason}; make it writable, or use another path")]
+    LedgerReadOnly {
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The disk of the ledger is full.
+    #[error("the ledger {path} cannot grow: {reason}; free some space")]
+    LedgerFull {
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// Another process keeps the ledger's file locked.
+    #[error("the ledger {path} is locked by another process; see who has it open")]
+    LedgerBusy {
+        /// The file.
+        path: String,
+    },
+    /// The ledger's file is damaged.
+    #[error("the ledger {path} is damaged: {reason}; it is set aside at the next use")]
+    LedgerDamaged {
+        /// The file.
+        path: String,
+        /// What was found.
+        reason: String,
+    },
+    /// Anything else that keeps the ledger from being read or written.
+    #[error("the ledger {path} cannot be used: {reason}; see to its disk, or use another path")]
+    LedgerIo {
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// A write takes long; it may still come to be.
+    #[error("the ledger has not answered yet; it goes on, or see to its disk")]
+    LedgerSlow,
+    /// The ledger was closed before the write was done.
+    #[error("the ledger was closed; open it anew")]
+    LedgerClosed,
 }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod event;
 pub mod guard;
 pub mod handoff;
+pub mod ledger;
 pub mod notification;
 pub mod queue;
 pub mod registry;

@@ -95,8 +95,12 @@ pub enum Delivery {
     Pending,
     /// A consumer has it.
     Delivered,
-    /// It was removed with a queue that was shut down at once.
+    /// It was given up: dropped by hand, or with a queue that was shut down at once.
     Dropped,
+    /// It had all its attempts.
+    Dead,
+    /// Its owner has begun a new epoch since it was dispatched.
+    Parked,
 }
 
 impl Delivery {
@@ -112,6 +116,8 @@ impl Delivery {
             Self::Pending => Some("pending"),
             Self::Delivered => Some("delivered"),
             Self::Dropped => Some("dropped"),
+            Self::Dead => Some("dead"),
+            Self::Parked => Some("parked"),
         }
     }
 }

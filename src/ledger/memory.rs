@@ -1,0 +1,1 @@
+//! A ledger of the process alone: the rows as a map.
