@@ -12,6 +12,7 @@
 //!                 └─lease over─> lost┘  └─drop──> dropped
 //! ```
 
+mod home;
 pub mod memory;
 pub mod receipt;
 #[cfg(not(loom))]
@@ -24,6 +25,7 @@ use crate::event::Owner;
 use crate::registry::{Delivery, State};
 use crate::wake::Signal;
 
+pub use self::home::Home;
 pub use self::receipt::Receipt;
 
 use std::sync::Arc;
