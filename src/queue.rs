@@ -289,11 +289,18 @@ impl<T> State<T> {
         self.observers_of(route.delegation_id)
     }
 
-    /// Adds an event that only those get who prove that it is their owner's.
-    fn add_exclusive(&mut self, item: T, route: Route<'_>, home: Option<Arc<Home>>) {
+    fn add_again(
+        &mut self,
+        item: T,
+        route: Route<'_>,
+        home: Arc<Home>,
+        attempts: u32,
+        is_exclusive: bool,
+    ) {
         let index = self.events.store(item, route, End::Back, true);
-        self.events.set_home(index, home);
-        self.events.set_exclusive(index);
+        self.events.set_home(index, Some(home));
+        self.events.set_exclusive(index, is_exclusive);
+        *self.events.attempts(index) = attempts;
         self.let_wait(index, route, End::Back);
     }
 

@@ -94,6 +94,19 @@ pub struct Stats {
     pub discarded: u64,
 }
 
+/// Work that is not done yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LiveWork {
+    /// Accepted, waiting for capacity.
+    pub queued: usize,
+    /// Running.
+    pub running: usize,
+    /// Ended, their event not published yet.
+    pub finalizing: usize,
+    /// Ended, their event not delivered yet.
+    pub undelivered: usize,
+}
+
 /// What the registry's lock guards.
 pub struct Table<P> {
     records: HashMap<Arc<str>, Record<P>>,
@@ -233,6 +246,25 @@ impl<P> DelegationRegistry<P> {
             };
             (chosen && !record.state.is_terminal()).then(|| read(record))
         })
+    }
+
+    /// The work that is not done yet, of the owners selected, or of all with an empty selector.
+    pub fn live_work(&self, selector: &Selector) -> LiveWork {
+        let mut live = LiveWork::default();
+        let everybody = *selector == Selector::default();
+        for record in self.table.0.lock().records.values() {
+            if !everybody && !selector.matches_all(&record.owner) {
+                continue;
+            }
+            match (record.state, record.delivery) {
+                (State::Queued, _) => live.queued += 1,
+                (State::Running, _) => live.running += 1,
+                (_, Delivery::NotYet) => live.finalizing += 1,
+                (_, Delivery::Pending) => live.undelivered += 1,
+                (_, _) => {}
+            }
+        }
+        live
     }
 
     /// The counts, in O(1).

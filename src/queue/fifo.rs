@@ -278,9 +278,10 @@ impl<T> RoutedFifo<T> {
         self.slots[index as usize].home = home;
     }
 
-    /// Keeps a stored event, which does not wait yet, for those who ask for its owner's.
-    pub(super) fn set_exclusive(&mut self, index: u32) {
-        self.slots[index as usize].is_exclusive = true;
+    /// Says whether a stored event, which does not wait yet, is for those alone who ask for its
+    /// owner's.
+    pub(super) fn set_exclusive(&mut self, index: u32, is_exclusive: bool) {
+        self.slots[index as usize].is_exclusive = is_exclusive;
     }
 
     /// How often it was handed out.

@@ -60,11 +60,12 @@ impl<T> CompletionQueue<T> {
         state.dead.iter().map(|&(_, index)| share(state.events.item(index))).collect()
     }
 
-    /// Removes the event of a delegation that waits, is a dead letter, or is parked; `None` if there
-    /// is none such, or a consumer has it. The ledger is not told.
-    pub fn discard(&self, delegation_id: &str) -> Option<T> {
+    /// Removes the event of a delegation that is a dead letter or parked, or that waits, if `waiting`
+    /// says so; `None` if there is none such, or a consumer has it. The ledger is not told.
+    pub fn discard(&self, delegation_id: &str, waiting: bool) -> Option<T> {
         let mut state = self.state.0.lock();
-        let (index, waits) = state.find_delegation(delegation_id)?;
+        let found = state.find_delegation(delegation_id);
+        let (index, waits) = found.filter(|&(_, waits)| waiting || !waits)?;
         if waits {
             state.events.unlink(index);
             state.wake_putter();

@@ -125,11 +125,19 @@ impl<T> CompletionQueue<T> {
         state.unfinished += 1;
     }
 
-    /// As [`Self::publish`], for what an earlier process left: only those get it who ask for its
-    /// owner's, by a key or by its whole address.
-    pub fn restore(&self, item: T, route: Route<'_>, home: Option<Arc<Home>>) {
+    /// As [`Self::publish`], for what an earlier process left or is to be delivered again, after so
+    /// many attempts. If it `is_exclusive`, only those get it who ask for its owner's, by a key or
+    /// by its whole address.
+    pub fn restore(
+        &self,
+        item: T,
+        route: Route<'_>,
+        home: Arc<Home>,
+        attempts: u32,
+        is_exclusive: bool,
+    ) {
         let mut state = self.state.0.lock();
-        state.add_exclusive(item, route, home);
+        state.add_again(item, route, home, attempts, is_exclusive);
         state.unfinished += 1;
     }
 
