@@ -31,6 +31,9 @@ pub use self::dispatch::{Dispatched, Refused, Request};
 pub use self::end::Ending;
 pub use self::state::{Delivery, State};
 
+/// Under which name it logs, in all its parts.
+const LOG: &str = "hermes_core::registry";
+
 /// What is known of one delegation.
 #[derive(Debug)]
 pub struct Record<P> {

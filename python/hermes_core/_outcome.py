@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .registry import Job
+    from ._job import Job
 
 #: The words a runner uses for success (0.19.0: ``dispatch_async_delegation_batch``).
 _SUCCESS = ("completed", "success")
@@ -130,3 +130,8 @@ def _batch_event(job: Job, result: dict[str, Any]) -> dict[str, Any]:
         "dispatched_at": record["dispatched_at"],
         "completed_at": time.time(),
     }
+
+
+def lost(record, row):
+    """stub"""
+    return {**record, "type": "async_delegation", "status": "lost", "error": "lost", "summary": None}

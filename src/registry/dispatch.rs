@@ -105,7 +105,7 @@ impl<P> DelegationRegistry<P> {
             Err(error) => {
                 table.stats.refused += 1;
                 drop(table);
-                tracing::info!(%error, "dispatch refused");
+                tracing::info!(target: super::LOG, %error, "dispatch refused");
                 return Err(Refused { payload, error });
             }
         };
@@ -143,7 +143,7 @@ impl<P> DelegationRegistry<P> {
         table.insert(record);
         drop(table);
         let receipt = home.zip(row).map(|(home, row)| home.ledger().submit(Write::Dispatch(row)));
-        tracing::info!(id = &*id, session_key, "delegation dispatched");
+        tracing::info!(target: super::LOG, id = &*id, session_key, "delegation dispatched");
         Ok(Dispatched::New { id, receipt, promise })
     }
 
@@ -163,7 +163,7 @@ impl<P> DelegationRegistry<P> {
         if let Some(home) = &record.home {
             home.submit(Write::Withdraw);
         }
-        tracing::info!(id = &*id, "delegation withdrawn before it began");
+        tracing::info!(target: super::LOG, id = &*id, "delegation withdrawn before it began");
         Some(record.let_go())
     }
 }

@@ -66,7 +66,7 @@ impl<P> DelegationRegistry<P> {
         };
         drop(table);
         if ending.is_none() {
-            tracing::warn!(id, state = state.name(), "late end discarded");
+            tracing::warn!(target: super::LOG, id, state = state.name(), "late end discarded");
         }
         ending
     }
@@ -89,7 +89,7 @@ impl<P> DelegationRegistry<P> {
             record.wake_waiters();
         }
         drop(table);
-        tracing::debug!(id = &*id, state = state.name(), "delegation ended");
+        tracing::debug!(target: super::LOG, id = &*id, state = state.name(), "delegation ended");
     }
 
     /// Closes an end that came too late: another process found the delegation lost, and tells of it.
@@ -106,7 +106,7 @@ impl<P> DelegationRegistry<P> {
             table.delivered.push_back(entry);
         }
         drop(table);
-        tracing::warn!(id = &*ending.id, "late end discarded: another process has it for lost");
+        tracing::warn!(target: super::LOG, id = &*ending.id, "late end discarded: another process has it for lost");
     }
 
     /// Records a delegation that an earlier process left, or that is to be delivered again, and has
