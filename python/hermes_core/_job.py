@@ -34,9 +34,7 @@ class Job:
         "state",
     )
 
-    def __init__(
-        self, record: dict[str, Any], runner: Runner | None, interrupt_fn: object
-    ) -> None:
+    def __init__(self, record: dict[str, Any], runner: Runner | None, interrupt_fn: object) -> None:
         self.record = record
         self.runner = runner
         self.interrupt_fn = interrupt_fn

@@ -130,8 +130,11 @@ class Ledger:
         return self._core.cancel(delegation_id)
 
     def health(self) -> dict[str, Any]:
-        """How it is: ``path``, ``state`` (``"closed"`` before the first use, ``"ok"``,
-        ``"failing"``), ``waiting`` writes, ``failed`` ones, ``last_error``, ``commits``, ``writes``.
+        """How it is.
+
+        ``path``; ``state``: ``"closed"`` before the first use, ``"ok"``, or ``"failing"``; how many
+        writes are ``waiting``, and how many ``failed``, with the ``last_error``; how many
+        ``commits`` there were, of how many ``writes``.
         """
         return self._core.health()
 
@@ -241,6 +244,7 @@ _ACTS: dict[str, _Act] = {
     "recovered": _recovered,
     "warning": _warning,
 }
+
 
 def opened() -> tuple[Ledger, ...]:
     """The ledgers in files."""

@@ -50,7 +50,9 @@ class Mailbox:
         nobodys = _kinds("unaddressed", unaddressed) or None
         kinds = None if types is None else _kinds("types", types)
         self._owns = owns
-        self._core = _core.Mailbox(queue, keys, kinds, nobodys, owns is not None, lease, max_attempts)
+        self._core = _core.Mailbox(
+            queue, keys, kinds, nobodys, owns is not None, lease, max_attempts
+        )
         if owns is not None:
             for place, event in self._core.unfiled():
                 self._core.file(place, event)

@@ -136,7 +136,10 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
         return self._parked()
 
     def dead_letters(self) -> list[T]:
-        """The events that had all their attempts, in order; see ``DelegationRegistry.redeliver``."""
+        """The events that had all their attempts, in order.
+
+        See ``mailbox``; ``DelegationRegistry.redeliver`` and ``drop`` decide about them.
+        """
         return self._dead_letters()
 
     def shutdown(self, immediate: bool = False) -> None:

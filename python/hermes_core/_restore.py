@@ -115,7 +115,7 @@ def job_of(row: Row, ledger: Ledger) -> Job:
 
 
 def put(registry: DelegationRegistry, ledger: Ledger, row: Row, proven: bool) -> bool:
-    """Put the event of a row that is ours now into the registry's queue; whether it was not there."""
+    """Put the event of a row that is ours now into the queue; False if one of it waits there."""
     job = job_of(row, ledger)
     return put_event(registry, row, job, registry._shown(event_of(row, job.record)), proven)
 
@@ -163,9 +163,11 @@ def dead_letters(registry: DelegationRegistry) -> list[dict[str, Any]]:
     ledger = registry.ledger
     if ledger.keeps_texts and ledger.exists():
         known = {record["delegation_id"] for record in records}
-        for row in ledger._core.dead():
-            if row["delegation_id"] not in known:
-                records.append(shown(job_of(row, ledger), row["state"], row["delivery"]))
+        records += [
+            shown(job_of(row, ledger), row["state"], row["delivery"])
+            for row in ledger._core.dead()
+            if row["delegation_id"] not in known
+        ]
     return records
 
 

@@ -173,7 +173,7 @@ class DelegationRegistry:
             raise TypeError(f"runner must be callable, not {type(job.runner).__name__}")
         owner = address(record)
         if self.redact is not None:
-            record.update(_redact.task(record, self.redact))
+            job.record = record = _redact.fields(record, self.redact)
         ledger = job.ledger = job.ledger or self._ledger
         text = ""
         if ledger.keeps_texts:
@@ -235,6 +235,13 @@ class DelegationRegistry:
     def active_count(self) -> int:
         """How many delegations run, in O(1)."""
         return self._core.running()
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """The delegations whose event had all its attempts, as in ``list``; also those that an
+        earlier process left in the ledger."""
+        from . import _restore
+
+        return _restore.dead_letters(self)
 
     def list(self) -> list[dict[str, Any]]:
         """Every record kept, in the order of dispatch.
@@ -310,13 +317,6 @@ class DelegationRegistry:
         owner = (session_key, origin_ui_session_id, parent_session_id)
         counts = self._core.live_work(owner)
         return dict(zip(("queued", "running", "finalizing", "undelivered"), counts, strict=True))
-
-    def dead_letters(self) -> list[dict[str, Any]]:
-        """The delegations whose event had all its attempts, as in ``list``; also those that an
-        earlier process left in the ledger."""
-        from . import _restore
-
-        return _restore.dead_letters(self)
 
     def redeliver(self, delegation_id: str) -> bool:
         """Have an event that was delivered, dropped, parked or had all its attempts wait again.
@@ -410,7 +410,7 @@ class DelegationRegistry:
     def _end(self, job: Job, event: dict[str, Any]) -> None:
         record, ledger = job.record, job.ledger or self._ledger
         if self.redact is not None:
-            event = _redact.event(event, self.redact)
+            event = _redact.fields(event, self.redact)
         status = event["status"]
         record["status"], record["completed_at"] = status, event["completed_at"]
         word = _outcome.status_word(status)

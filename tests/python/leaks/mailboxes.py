@@ -160,8 +160,8 @@ def epochs(t: Tracked) -> None:
     queue: hc.CompletionQueue[Any] = hc.CompletionQueue()
     box = queue.mailbox(session_key=t.key)
     core: _core.Registry[Any] = _core.Registry(queue, 2)
-    core.dispatch(t.id, 1, 0, t.owner, t.thing)
-    assert core.finish(t.id, t.thing, t.ended, t.end) is not None
+    core.dispatch(t.id, 1, 0, t.owner, t.thing, *t.row)
+    assert core.finish(t.id, t.thing, t.ended, t.end, t.text, 1.0) is not None
     assert queue.pending(t.key) == queue.pending() == [t.end]
     box.new_epoch()
     assert queue.new_epoch(t.key) == 3

@@ -183,7 +183,7 @@ def test_a_level_that_is_off_keeps_nothing(registry: hc.DelegationRegistry) -> N
         for _ in range(3):
             registry.dispatch(goal="a", runner=dict).result(30)
         _core.take_log()
-        assert registry._core.finish("deleg_x", None, "completed", {}, "", 0.0) is None
+        assert registry._core.finish("deleg_unknown", None, "completed", {}, "", 0.0) is None
         [(level, name, message)] = _core.take_log() or []
         assert (level, name) == (logging.WARNING, "hermes_core.registry")
         assert message == "late end discarded id=deleg_unknown state=completed"
