@@ -385,7 +385,7 @@ class DelegationRegistry:
         if owner is None:
             return _restore.take_over(self, keys, owns, ledger, proven)[0]
         want = _restore.Want(owner, lambda: keys, owns, ledger, proven)
-        self._wants.append(want)
+        _restore.remember(self, want)
         return _restore.ask(self, want)
 
     def stats(self) -> dict[str, Any]:

@@ -50,10 +50,12 @@ impl PyLedger {
         if lease.is_zero() {
             return Err(PyValueError::new_err("'lease' must be more than no time"));
         }
-        let age = wait::seconds("keep_seconds", keep_seconds)?;
-        let retention = Retention { age, count: keep_rows };
+        let retention = Retention {
+            age: wait::seconds("keep_seconds", keep_seconds)?.unwrap_or(Duration::MAX),
+            count: keep_rows.unwrap_or(usize::MAX),
+        };
         let core: Arc<dyn Ledger> = match path {
-            None => Arc::new(MemoryLedger::new(retention)),
+            None => MemoryLedger::new(retention),
             Some(path) => {
                 Arc::new(SqliteLedger::new(Options { path, durability, lease, retention }))
             }
