@@ -12,7 +12,11 @@
 //!                 └─lease over─> lost┘  └─drop──> dropped
 //! ```
 
+pub mod clock;
+pub mod inbox;
 pub mod memory;
+pub mod notices;
+pub mod options;
 pub mod receipt;
 #[cfg(not(loom))]
 pub mod sqlite;
@@ -24,6 +28,7 @@ use crate::event::Owner;
 use crate::registry::{Delivery, State};
 use crate::wake::Signal;
 
+pub use self::options::{Durability, Options, Retention};
 pub use self::receipt::Receipt;
 
 use std::sync::Arc;
@@ -183,8 +188,8 @@ pub enum Which<'a> {
     Newest(usize),
     /// Those that run, in the order of dispatch.
     Running,
-    /// Those whose event waits and is not parked, and those that are lost, held by nobody or by
-    /// another instance; in the order of dispatch. What may be adopted now or later.
+    /// Those that run or whose event waits, parked ones not, held by nobody or by another instance;
+    /// in the order of dispatch. What may be adopted now or later: a running one once it is lost.
     Elsewhere,
     /// Dead letters.
     Dead,
