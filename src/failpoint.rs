@@ -1,10 +1,8 @@
 //! Named steps at which a test has the process killed, or an error returned.
 //!
 //! Only with the feature `failpoints`: else a step is nothing. The environment variable
-//! `HERMES_CORE_FAILPOINT` says at which step what is to happen: `before_commit=kill`, or
-//! `before_commit@3=error` for its third time alone.
-
-use std::io;
+//! `HERMES_CORE_FAILPOINT` says at which step what is to happen: `commit=kill`, or
+//! `commit@3=error` for its third time alone.
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $step:ident $name:literal,)*) => {
@@ -103,7 +101,7 @@ steps! {
 /// Only with the feature `failpoints`, if the step is to fail.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub fn pass(_: Step) -> io::Result<()> {
+pub fn pass(_: Step) -> std::io::Result<()> {
     Ok(())
 }
 

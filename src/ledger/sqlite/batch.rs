@@ -261,11 +261,11 @@ impl Papers {
         self.unretained = 0;
         let oldest = reader.pen.now.saturating_sub(millis(self.retention.age));
         let mut delete = db.prepare_cached(sql::DELETE_SETTLED_BEFORE)?;
-        let settled = settled - delete.execute([RETENTION_STEP, oldest])?.cast_signed() as i64;
+        let settled = settled - delete.execute([RETENTION_STEP, oldest])? as i64;
         let most = i64::try_from(self.retention.count).unwrap_or(i64::MAX);
         let over = settled.saturating_sub(most).clamp(0, RETENTION_STEP);
         let mut delete = db.prepare_cached(sql::DELETE_SETTLED)?;
-        self.settled = Some(settled - delete.execute([over])?.cast_signed() as i64);
+        self.settled = Some(settled - delete.execute([over])? as i64);
         Ok(())
     }
 

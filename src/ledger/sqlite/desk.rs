@@ -412,5 +412,6 @@ impl Papers {
 
 /// What tells an instance from every other.
 pub(super) fn random_id() -> i64 {
-    getrandom::u64().expect("the operating system gives random bits").cast_signed()
+    let bits = getrandom::u64().expect("the operating system gives random bits");
+    i64::from_ne_bytes(bits.to_ne_bytes())
 }

@@ -118,7 +118,7 @@ fn to_row(row: &rusqlite::Row<'_>, reader: Reader) -> rusqlite::Result<Row> {
     };
     let fence: i64 = row.get(1)?;
     Ok(Row {
-        hold: Hold { id: text(row, 0)?.into(), fence: fence.cast_unsigned() },
+        hold: Hold { id: text(row, 0)?.into(), fence: u64::try_from(fence).unwrap_or_default() },
         owner: Owner {
             session_key: text(row, 8)?.into_string(),
             origin_ui_session_id: text(row, 9)?.into_string(),

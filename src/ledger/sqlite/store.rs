@@ -139,9 +139,15 @@ fn one_path(path: &Path) -> PathBuf {
     }
 }
 
+struct Held {
+    papers: HeldLock<Papers>,
+    waiting: HeldLock<Waiting<Job>>,
+    telling: HeldLock<Telling>,
+}
+
 /// Every ledger of the process, held while it is copied: its file closed, its locks taken.
 pub struct AllHeld {
-    held: Vec<(HeldLock<Papers>, HeldLock<Waiting<Job>>, HeldLock<Telling>)>,
+    held: Vec<Held>,
     _all: MutexGuard<'static, Vec<Weak<Store>>>,
 }
 
@@ -154,7 +160,8 @@ pub fn hold() -> AllHeld {
             // Who writes has its file's lock, then takes the others for a moment.
             let mut papers = HeldLock::hold(&store.desk);
             papers.state().close_for_fork();
-            (papers, HeldLock::hold(&store.inbox), HeldLock::hold(&store.told))
+            let waiting = HeldLock::hold(&store.inbox);
+            Held { papers, waiting, telling: HeldLock::hold(&store.told) }
         })
         .collect();
     AllHeld { held, _all: all }
@@ -163,10 +170,10 @@ pub fn hold() -> AllHeld {
 impl AllHeld {
     /// Begins anew in the child: other instances, which hold nothing and have no threads.
     pub fn reset(&mut self) {
-        for (papers, waiting, telling) in &mut self.held {
-            papers.state().reset();
-            waiting.state().reset().into_iter().for_each(Job::abandon);
-            telling.state().reset();
+        for held in &mut self.held {
+            held.papers.state().reset();
+            held.waiting.state().reset().into_iter().for_each(Job::abandon);
+            held.telling.state().reset();
         }
     }
 }

@@ -149,7 +149,7 @@ fn insert(db: &Connection, pen: Pen, new: &NewDelegation, fence: u64) -> rusqlit
     let owner = &new.owner;
     let inserted = db.prepare_cached(sql::DISPATCH)?.execute(params![
         &*new.id,
-        fence.cast_signed(),
+        as_integer(fence),
         pen.us,
         owner.session_key,
         owner.origin_ui_session_id,
@@ -222,9 +222,13 @@ fn exists(db: &Connection, id: &str) -> rusqlite::Result<bool> {
     db.prepare_cached(sql::EXISTS)?.exists([id])
 }
 
-/// A fence as SQLite has integers.
 fn fence(hold: &Hold) -> i64 {
-    hold.fence.cast_signed()
+    as_integer(hold.fence)
+}
+
+/// A fence as SQLite has integers; no row changes hands so often that it would not fit.
+fn as_integer(fence: u64) -> i64 {
+    i64::try_from(fence).unwrap_or(i64::MAX)
 }
 
 /// The row that a write is about, if its writer holds it.
