@@ -266,8 +266,7 @@ impl Rows {
 
     fn redeliver(&mut self, id: &str) -> Option<()> {
         let row = &mut self.rows.get_mut(id)?.row;
-        if row.holder == Holder::Us
-            || matches!(row.delivery, Delivery::NotYet | Delivery::Pending)
+        if row.holder == Holder::Us || matches!(row.delivery, Delivery::NotYet | Delivery::Pending)
         {
             return None;
         }

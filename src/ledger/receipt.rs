@@ -62,14 +62,19 @@ pub struct Receipt<T = Outcome>(Kind<T>);
 
 #[derive(Debug, Clone)]
 enum Kind<T> {
-    Known(Answer<T>),
+    Done(T),
+    // On the heap: events leave the queue with one of these.
+    Failed(Box<Error>),
     Pending(Arc<Lock<Pending<T>>>),
 }
 
 impl<T: Clone> Receipt<T> {
     /// Of one that is done or has failed.
     pub fn known(answer: Answer<T>) -> Self {
-        Self(Kind::Known(answer))
+        Self(match answer {
+            Ok(done) => Kind::Done(done),
+            Err(error) => Kind::Failed(Box::new(error)),
+        })
     }
 
     /// Of one to come, and the end that answers.
@@ -81,7 +86,8 @@ impl<T: Clone> Receipt<T> {
     /// The answer, if it is there.
     pub fn answer(&self) -> Option<Answer<T>> {
         match &self.0 {
-            Kind::Known(answer) => Some(answer.clone()),
+            Kind::Done(done) => Some(Ok(done.clone())),
+            Kind::Failed(error) => Some(Err((**error).clone())),
             Kind::Pending(pending) => pending.lock().answer.clone(),
         }
     }
@@ -89,7 +95,7 @@ impl<T: Clone> Receipt<T> {
     /// The answer, if it is there; else `signal` is set when it is.
     pub fn poll(&self, signal: &Arc<Signal>) -> Option<Answer<T>> {
         match &self.0 {
-            Kind::Known(answer) => Some(answer.clone()),
+            Kind::Done(_) | Kind::Failed(_) => self.answer(),
             Kind::Pending(pending) => {
                 let mut pending = pending.lock();
                 if pending.answer.is_none() {

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::receipt::{answer, ledger_error};
-use super::wait;
+use super::{fork, wait};
 use crate::error::Error;
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::sqlite::SqliteLedger;
@@ -55,10 +55,12 @@ impl PyLedger {
             count: keep_rows.unwrap_or(usize::MAX),
         };
         let core: Arc<dyn Ledger> = match path {
-            None => MemoryLedger::new(retention),
-            Some(path) => {
-                Arc::new(SqliteLedger::new(Options { path, durability, lease, retention }))
+            None => {
+                let ledger = MemoryLedger::new(retention);
+                fork::register(&ledger);
+                ledger
             }
+            Some(path) => SqliteLedger::new(Options { path, durability, lease, retention }),
         };
         Ok(Self { core })
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -324,15 +325,17 @@ def test_f18_the_same_key_in_two_files_is_two_owners(path: Path) -> None:
 def test_f24_a_summary_that_was_cut_is_whole_in_the_ledger(path: Path) -> None:
     """F24: and after a restart the event is cut again."""
     text = "word " * 1000
-    script = """
-    registry.max_summary = 100
+    look = """
     delivery = queue.mailbox(session_key="a").get(timeout=30)
     event = delivery.event
     say([len(event["summary"]) < 300, len(registry.event(event["delegation_id"])["summary"])])
     """
-    begin = f"dispatch(runner=lambda: {{'summary': {text!r}}})\n"
-    assert live(path, begin + script.replace("\n    ", "\n")) == [[True, len(text)]]
-    assert live(path, script) == [[True, len(text)]]
+    begin = f"""
+    registry.max_summary = 100
+    dispatch(runner=lambda: {{"summary": {text!r}}})
+    """
+    assert live(path, begin + look) == [[True, len(text)]]
+    assert live(path, "registry.max_summary = 100" + dedent(look)) == [[True, len(text)]]
 
 
 def test_f34_no_secret_reaches_the_disk_or_the_event(path: Path) -> None:
