@@ -8,6 +8,7 @@ mod guard;
 mod handoff;
 mod judge;
 mod lease;
+mod ledger;
 mod logging;
 mod mailbox_model;
 mod notification;
