@@ -272,6 +272,7 @@ impl Papers {
     pub(super) fn succeeded(&mut self) {
         if self.backlog.is_empty() {
             self.retry = None;
+            self.told.waiting(self.queue.len());
             self.told.succeeded();
         }
     }
