@@ -123,12 +123,14 @@ fn to_row(row: &rusqlite::Row<'_>, reader: Reader) -> rusqlite::Result<Row> {
             session_key: text(row, 8)?.into_string(),
             origin_ui_session_id: text(row, 9)?.into_string(),
             parent_session_id: text(row, 10)?.into_string(),
-            epoch: row.get::<_, Option<u32>>(11)?.and_then(NonZeroU32::new),
+            epoch: row
+                .get::<_, Option<i64>>(11)?
+                .and_then(|epoch| NonZeroU32::new(u32::try_from(epoch).ok()?)),
         },
         idempotency_key: optional_text(row, 12)?,
         state,
         delivery: delivery(row.get_ref(3)?.as_str_or_null()?),
-        attempts: row.get(4)?,
+        attempts: u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX),
         holder,
         record: text(row, 16)?,
         event: optional_text(row, 17)?,
