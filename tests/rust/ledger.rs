@@ -138,7 +138,7 @@ fn owner(session_key: &str) -> Owner {
 fn new(id: &str) -> NewDelegation {
     NewDelegation {
         id: id.into(),
-        owner: owner("a"),
+        owner: owner("a").into(),
         idempotency_key: None,
         record: format!("{{\"goal\":\"{id}\"}}").into(),
         dispatched_at: 1,

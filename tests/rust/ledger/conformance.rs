@@ -53,12 +53,12 @@ type Open = fn(Retention) -> Opened;
 fn a_delegation_goes_from_dispatch_to_delivery(open: Open) {
     let ledger = open(Retention::default());
     let mut asked = new("d");
-    asked.owner = Owner {
+    asked.owner = Arc::new(Owner {
         session_key: "agent:main".into(),
         origin_ui_session_id: "tab".into(),
         parent_session_id: "parent".into(),
         epoch: std::num::NonZeroU32::new(7),
-    };
+    });
     asked.idempotency_key = Some("once".into());
     done(&*ledger, Write::Dispatch(asked.clone()));
     let running = row(&*ledger, "d");
@@ -107,7 +107,11 @@ fn an_id_is_given_once(open: Open) {
 }
 
 fn keyed(id: &str, key: &str, owner: Owner) -> Write {
-    Write::Dispatch(NewDelegation { idempotency_key: Some(key.into()), owner, ..new(id) })
+    Write::Dispatch(NewDelegation {
+        idempotency_key: Some(key.into()),
+        owner: owner.into(),
+        ..new(id)
+    })
 }
 
 /// F32: the same task is not dispatched twice.
@@ -212,7 +216,7 @@ fn a_new_epoch_parks_what_its_key_has_not_got_yet(open: Open) {
     }
     done(&*ledger, Write::Ack(hold("delivered", 1)));
     done(&*ledger, Write::Bury { hold: hold("dead", 1), attempts: 1 });
-    done(&*ledger, Write::Dispatch(NewDelegation { owner: owner("b"), ..new("other") }));
+    done(&*ledger, Write::Dispatch(NewDelegation { owner: owner("b").into(), ..new("other") }));
     done(&*ledger, Write::NewEpoch("a".into()));
     dispatch(&*ledger, "next");
 
@@ -241,7 +245,7 @@ fn a_new_epoch_parks_what_its_key_has_not_got_yet(open: Open) {
 
 fn an_empty_key_has_no_epochs(open: Open) {
     let ledger = open(Retention::default());
-    done(&*ledger, Write::Dispatch(NewDelegation { owner: owner(""), ..new("d") }));
+    done(&*ledger, Write::Dispatch(NewDelegation { owner: owner("").into(), ..new("d") }));
     done(&*ledger, finish("d"));
     done(&*ledger, Write::NewEpoch("".into()));
     assert_eq!(row(&*ledger, "d").delivery, Delivery::Pending);
@@ -299,7 +303,7 @@ fn retention_takes_the_oldest_settled_rows_alone(open: Open) {
         done(&*ledger, finish(&format!("kept{number}")));
     }
     done(&*ledger, Write::Bury { hold: hold("kept1", 1), attempts: 1 });
-    done(&*ledger, Write::Dispatch(NewDelegation { owner: owner("b"), ..new("parked") }));
+    done(&*ledger, Write::Dispatch(NewDelegation { owner: owner("b").into(), ..new("parked") }));
     done(&*ledger, Write::NewEpoch("b".into()));
     dispatch(&*ledger, "running");
     for number in 0..500 {
@@ -365,7 +369,7 @@ fn nothing_is_left_out_of_a_text(open: Open) {
     let ledger = open(Retention::default());
     let text = "a\0b\u{fffd}\u{1f600}\n'\"--";
     let mut asked = new(text);
-    asked.owner.session_key = text.into();
+    asked.owner = owner(text).into();
     asked.record = text.into();
     done(&*ledger, keyed_as(asked, text));
     let read = row(&*ledger, text);

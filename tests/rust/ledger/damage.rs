@@ -201,7 +201,7 @@ fn damage_under_way_is_noticed_and_no_result_lost() {
     assert!(warning.contains("damaged"), "{warning}");
     assert!(aside(&folder).is_some());
     let kept = row(&*ledger, "7");
-    assert_eq!((kept.owner, kept.event.is_some()), (owner("a"), true));
+    assert_eq!((kept.owner, kept.event.is_some()), (owner("a").into(), true));
 }
 
 /// Whoever died while a new file was made or put in place is succeeded by the next.

@@ -192,7 +192,7 @@ fn a_result_is_kept_though_the_file_was_replaced() {
     }
     done(&*ledger, finish("d"));
     let kept = row(&*ledger, "d");
-    assert_eq!((kept.owner, &*kept.record), (owner("a"), "{\"goal\":\"d\"}"));
+    assert_eq!((kept.owner, &*kept.record), (owner("a").into(), "{\"goal\":\"d\"}"));
     assert_eq!(kept.event.as_deref(), Some("{\"summary\":\"d\"}"));
     // The rest has nothing left that could come back.
     done(&*ledger, Write::Ack(hold("e", 1)));

@@ -35,7 +35,7 @@ fn some_write() -> impl Strategy<Value = Write> {
     prop_oneof![
         6 => (id(), some_owner(), key).prop_map(|(id, owner, key)| {
             let idempotency_key = key.map(Into::into);
-            Write::Dispatch(NewDelegation { owner, idempotency_key, ..new(id) })
+            Write::Dispatch(NewDelegation { owner: owner.into(), idempotency_key, ..new(id) })
         }),
         1 => some_hold().prop_map(Write::Withdraw),
         6 => (some_hold(), state).prop_map(|(hold, state)| Write::Finish {
