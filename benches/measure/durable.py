@@ -146,9 +146,12 @@ class AckQueue:
         self.peer = f"persist-queue {importlib.metadata.version('persist-queue')}"
         self._queue = module.SQLiteAckQueue(str(folder()), multithreading=True)
 
-    def pass_through(self) -> None:
-        """Put an event, get one, acknowledge it."""
+    def put(self) -> None:
+        """Put an event."""
         self._queue.put(EVENT)
+
+    def settle(self) -> None:
+        """Get an event, and acknowledge it."""
         self._queue.ack(self._queue.get())
 
 
@@ -160,9 +163,12 @@ class LiteQueue:
         self.peer = f"litequeue {importlib.metadata.version('litequeue')}"
         self._queue = module.LiteQueue(folder() / "queue.db")
 
-    def pass_through(self) -> None:
-        """Put an event, get one, acknowledge it."""
+    def put(self) -> None:
+        """Put an event."""
         self._queue.put(json.dumps(EVENT))
+
+    def settle(self) -> None:
+        """Get an event, and acknowledge it."""
         message = self._queue.pop()
         json.loads(message.data)
         self._queue.done(message.message_id)
