@@ -22,7 +22,7 @@ from .storm import STDERR, Storm
 
 WORK = Path(__file__).resolve().parents[3] / ".run" / "crash"
 #: Every named step, where the extension knows them.
-STEPS: tuple[str, ...] = tuple(getattr(_core, "fail_points", tuple)())
+STEPS: tuple[str, ...] = tuple(getattr(_core, "FAIL_POINTS", ()))
 #: Those on the way of a file that is new.
 ON_A_NEW_FILE = ("create", "migrate", "migrated")
 #: Those on the way of one that is damaged.
