@@ -19,6 +19,7 @@ import random
 import sqlite3
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -98,7 +99,8 @@ class Life:
                 work(rng)
         except BaseException as exc:
             self.note("raised", type(exc).__name__, repr(str(exc)))
-            raise
+            traceback.print_exc()
+            os._exit(1)
 
     def dispatch(self, rng: random.Random) -> None:
         """Start a delegation; some under a key that another life has used, too."""
@@ -123,15 +125,17 @@ class Life:
             )
         except hc.AtCapacity:
             self.pause(0.002)
-        except (hc.LedgerError, _NoThreads):
+        except hc.LedgerError:
             self.note("refused", goal)
+        except _NoThreads:
+            self.note("withdrawn", goal)
         else:
             self.note("dispatched", handle.id, goal, key)
             self._handles.append(handle)
 
     def deliver(self, keys: tuple[str, ...], rng: random.Random) -> None:
         """Take events of some sessions, and settle each in one way or another."""
-        box = self.queue.mailbox(session_keys=keys, lease=LEASE, max_attempts=ATTEMPTS)
+        box = self.queue.mailbox(session_key=keys, lease=LEASE, max_attempts=ATTEMPTS)
         with contextlib.closing(box):
             while rng.random() > 0.02 and not self._end.is_set():
                 with contextlib.suppress(Empty):
@@ -162,15 +166,14 @@ class Life:
                 if rng.random() < 0.5:
                     self.registry.redeliver(delegation_id)
                     continue
-                self.note("acks", delegation_id)
-                if self.registry.drop(delegation_id):
-                    self.note("acked", delegation_id)
+                self.note("drops", delegation_id, row["record"]["goal"])
+                self.registry.drop(delegation_id)
 
     def put_back(self, rng: random.Random) -> None:
         """Take an event without a lease, and return it."""
         with contextlib.suppress(Empty):
             event = self.queue.get(timeout=0.05)
-            self.note("acks", event["delegation_id"])
+            self.note("drops", event["delegation_id"], event["goal"])
             self.queue.put(event)
 
     def use_state(self, rng: random.Random) -> None:
@@ -187,13 +190,10 @@ class Life:
 
     def drain(self) -> None:
         """Wait until nothing is left that is to be delivered, here or elsewhere."""
-        while self.ledger.running() or self.ledger.elsewhere() or self._is_busy():
+        while any(row["delivery"] not in ("delivered", "dropped") for row in self.ledger.rows()):
             for row in self._set_aside():
                 self.registry.redeliver(row["delegation_id"])
             self.pause(0.05)
-
-    def _is_busy(self) -> bool:
-        return bool(self._set_aside()) or any(self.registry.live_work().values())
 
     def _set_aside(self) -> list[dict[str, Any]]:
         """What nobody gets by itself: dead letters, and what a reset has parked."""

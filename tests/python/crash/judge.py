@@ -1,8 +1,9 @@
 """What a journal of lives must not say.
 
-Each line is something that a life knew at that moment: `dispatched ID GOAL KEY`, `refused GOAL`,
-`runs GOAL`, `got ID GOAL STATUS`, `acks ID` before the call and `acked ID` behind it, `raised TYPE
-TEXT`, `lives PID`, `ends PID RUNNING`; and `state NUMBER`, of the other file.
+Each line is something that a life knew at that moment: `dispatched ID GOAL KEY`; `refused GOAL`, of
+which nothing may be there, and `withdrawn GOAL`, which may not run; `runs GOAL`; `got ID GOAL STATUS`;
+`acks ID` before the call and `acked ID` behind it; `drops ID GOAL` of what it gives up; `raised TYPE
+TEXT`; `lives PID`, `ends PID RUNNING`; and `state NUMBER`, of the other file.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Journal:
     def __init__(self, text: str) -> None:
         self.dispatched: dict[str, int] = {}
         self.refused: set[str] = set()
+        self.withdrawn: set[str] = set()
         self.runs: Counter[str] = Counter()
         self.got: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
         self.goals: set[str] = set()
@@ -38,10 +40,15 @@ class Journal:
                     self.keys[key].append((number, delegation))
             case ["refused", goal]:
                 self.refused.add(goal)
+            case ["withdrawn", goal]:
+                self.withdrawn.add(goal)
             case ["runs", goal]:
                 self.runs[goal] += 1
             case ["got", delegation, goal, status]:
                 self.got[delegation].append((number, status))
+                self.goals.add(goal)
+            case ["drops", delegation, goal]:
+                self.acks.setdefault(delegation, number)
                 self.goals.add(goal)
             case ["acks", delegation]:
                 self.acks.setdefault(delegation, number)
@@ -73,6 +80,8 @@ def faults(journal: Journal) -> Iterable[str]:
             yield f"{goal} ran, and nobody had its event"
     for goal in journal.refused & (journal.goals | journal.runs.keys()):
         yield f"{goal} was refused, and ran or had an event"
+    for goal in journal.withdrawn & journal.runs.keys():
+        yield f"{goal} was withdrawn, and ran"
     for delegation, places in journal.acked.items():
         if len(places) > 1:
             yield f"{delegation} was acknowledged {len(places)} times"

@@ -36,6 +36,7 @@ class Storm:
         self._folder = folder
         self._rng = random.Random(seed)
         self._lives = 0
+        self._is_damaged = False
         self.faults: list[str] = []
 
     def kill_at_random(self, processes: int = 1) -> None:
@@ -68,7 +69,8 @@ class Storm:
         self._end_orderly(self._start(f"{step}@{nth}=error"))
 
     def end_orderly(self) -> None:
-        """A life that ends as it should."""
+        """A life that ends as it should. By then a damage is repaired."""
+        self._is_damaged = False
         self._end_orderly(self._start())
 
     def pause(self) -> None:
@@ -95,6 +97,7 @@ class Storm:
         with path.open("r+b") as file:
             file.seek((root - 1) * size)
             file.write(b"\xa5" * size)
+        self._is_damaged = True
 
     def verdict(self) -> list[str]:
         """Deliver what is left, and say what is wrong with all that was."""
@@ -155,6 +158,8 @@ class Storm:
 
     def _look(self) -> None:
         """Check the files as they are on disk now, without a touch on them."""
+        if self._is_damaged:
+            return
         with tempfile.TemporaryDirectory() as copies:
             for name in (LEDGER, STATE):
                 for path in self._folder.glob(f"{name}*"):
@@ -178,6 +183,9 @@ def _damage(path: Path) -> Iterator[str]:
     if not path.exists():
         return
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        lines = [line for (line,) in connection.execute("PRAGMA integrity_check")]
+        try:
+            lines = [line for (line,) in connection.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as exc:
+            lines = [str(exc)]
     if lines != ["ok"]:
         yield from lines

@@ -26,6 +26,8 @@ acked d2
 dispatched d3 g3 key-1
 runs g3
 refused g4
+dispatched d0 g0 None
+drops d0 g0
 got d3 g3 lost
 acks d3
 acked d3
@@ -47,6 +49,7 @@ def test_an_honest_journal_has_no_fault() -> None:
         ("runs g5", "g5 ran, and nobody had its event"),
         ("runs g1", "g1 ran 2 times"),
         ("runs g4", "g4 was refused, and ran or had an event"),
+        ("withdrawn g1", "g1 was withdrawn, and ran"),
         ("acked d1", "d1 was acknowledged 2 times"),
         ("got d1 g1 completed", "d1 came again behind its acknowledgement"),
         ("got d3 g3 completed", "d3 ended in several ways: completed, lost"),
