@@ -194,13 +194,15 @@ def redeliver(registry: DelegationRegistry, delegation_id: str) -> bool:
         registry._core.drop(delegation_id)
     if not ledger._core.redeliver(delegation_id):
         return False
+    # The ledger's thread may have taken it over by now, for a mailbox that waits for it.
     for row in ledger._core.adopt([delegation_id]):
         if ledger.keeps_texts or known is None:
-            return put(registry, ledger, row, True)
-        job = known[0]
-        event = kept if kept is not None else registry._shown(job.event or {})
-        return put_event(registry, row, job, event, True)
-    return False
+            put(registry, ledger, row, True)
+        else:
+            job = known[0]
+            event = kept if kept is not None else registry._shown(job.event or {})
+            put_event(registry, row, job, event, True)
+    return True
 
 
 # Mailboxes.
