@@ -47,14 +47,22 @@ def at_random(times: int) -> Scenario:
 
 
 def two_at_once(times: int) -> Scenario:
-    """Two processes on one file, killed at any moment, or stopped beyond their lease."""
+    """Two processes on one file, each killed at any moment."""
 
     def scenario(storm: Storm) -> Iterable[str]:
-        for number in range(times):
-            if number % 10 == 4:
-                storm.pause()
-            else:
-                storm.kill_at_random(2)
+        for _ in range(times):
+            storm.kill_at_random(2)
+        return ()
+
+    return scenario
+
+
+def stopped(times: int) -> Scenario:
+    """The same, but one of them stands still beyond its lease, and goes on."""
+
+    def scenario(storm: Storm) -> Iterable[str]:
+        for _ in range(times):
+            storm.pause()
         return ()
 
     return scenario
@@ -90,7 +98,11 @@ def at_a_step(step: str, *, damaged: bool) -> Scenario:
 
 def scenarios(times: int, rng: random.Random) -> dict[str, Scenario]:
     """Each with its name; about so many lives in all."""
-    found = {"at any moment": at_random(times // 2), "two at once": two_at_once(times // 4)}
+    found = {
+        "at any moment": at_random(times // 2),
+        "two at once": two_at_once(times // 4),
+        "one stands still": stopped(1 + times // 40),
+    }
     once = (*ON_A_NEW_FILE, *ON_A_DAMAGED_FILE)
     often = [step for step in STEPS if step not in once]
     if STEPS:

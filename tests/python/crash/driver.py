@@ -167,7 +167,7 @@ class Life:
                     self.registry.redeliver(delegation_id)
                     continue
                 self.note("drops", delegation_id, row["record"]["goal"])
-                self.registry.drop(delegation_id)
+                rng.choice((self.registry, self.ledger)).drop(delegation_id)
 
     def put_back(self, rng: random.Random) -> None:
         """Take an event without a lease, and return it."""

@@ -24,7 +24,7 @@ STDERR = "stderr"
 #: Seconds by which an honest process has ended, or delivered what is left.
 PATIENCE = 60.0
 #: Seconds in which a life comes to a fail point, if it does.
-REACH = 3.0
+REACH = 2.0
 #: Seconds after its start within which a life is killed.
 LONGEST = 0.6
 
@@ -37,6 +37,7 @@ class Storm:
         self._rng = random.Random(seed)
         self._lives = 0
         self._is_damaged = False
+        self._was_paused = False
         self.faults: list[str] = []
 
     def kill_at_random(self, processes: int = 1) -> None:
@@ -51,18 +52,16 @@ class Storm:
         self._look()
 
     def kill_at(self, step: str, nth: int) -> bool:
-        """A life that is killed at a step; false if it did not come there, and was killed so."""
+        """A life that is killed at a step, at its end maybe; false if it did not come there."""
         life = self._start(f"{step}@{nth}=kill", *["--put-back"] * (step == "reopen"))
-        try:
+        assert life.stdin is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
             life.wait(REACH)
-        except subprocess.TimeoutExpired:
-            life.kill()
-            reached = False
-        else:
-            reached = True
-        self._expect(life, -signal.SIGKILL)
+        life.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            life.wait(PATIENCE)
         self._look()
-        return reached
+        return life.returncode == -signal.SIGKILL
 
     def fail_at(self, step: str, nth: int) -> None:
         """A life in which a step fails once; then an orderly end."""
@@ -75,6 +74,7 @@ class Storm:
 
     def pause(self) -> None:
         """Two lives, one of which stands still beyond the end of its lease, and goes on."""
+        self._was_paused = True
         paused, other = self._start(), self._start()
         time.sleep(self._rng.uniform(0.1, LONGEST))
         paused.send_signal(signal.SIGSTOP)
@@ -105,7 +105,7 @@ class Storm:
         self._expect(life, 0, "what is left is not delivered")
         self._look()
         journal = self._journal()
-        self.faults += judge.faults(journal)
+        self.faults += judge.faults(journal, was_paused=self._was_paused)
         self.faults += self._missing_states(journal.states)
         return self.faults
 

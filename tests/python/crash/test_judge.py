@@ -42,6 +42,12 @@ def test_an_honest_journal_has_no_fault() -> None:
     assert journal.states == {5}
 
 
+def test_a_life_that_stood_still_may_give_out_what_is_another_s() -> None:
+    journal = Journal(HONEST + "got d1 g1 completed\nacks d1\n")
+    assert list(faults(journal, was_paused=True)) == []
+    assert len(list(faults(journal))) == 1
+
+
 @pytest.mark.parametrize(
     ("more", "fault"),
     [
