@@ -7,6 +7,7 @@ lock that the process has on it, also those of another copy of SQLite, and the f
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 RunMany = Callable[..., None]
 
@@ -23,7 +24,7 @@ def missing(*paths):
             numbers.add(int(fields[5].rpartition(":")[2]))
     return [path.name for path in paths if path.stat().st_ino not in numbers]
 
-folder = Path(tempfile.mkdtemp())
+folder = Path(tempfile.mkdtemp(dir=FOLDER))
 
 def connect(name):
     connection = sqlite3.connect(folder / name, timeout=60, isolation_level=None)
@@ -87,14 +88,12 @@ for thread in threads:
     thread.join()
 assert not raised
 state.close()
-copies = Path(tempfile.mkdtemp())
+copies = Path(tempfile.mkdtemp(dir=FOLDER))
 for name in names:
     for part in folder.glob(f"{name}*"):
         shutil.copy(part, copies)
     with contextlib.closing(sqlite3.connect(copies / name)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-shutil.rmtree(copies)
-shutil.rmtree(folder)
 """
 
 #: What happens where a file is opened and closed beside its SQLite.
@@ -107,10 +106,10 @@ assert missing(folder / "state.db") == ["state.db"]
 """
 
 
-def test_no_lock_of_either_is_dropped(run_many: RunMany) -> None:
+def test_no_lock_of_either_is_dropped(run_many: RunMany, tmp_path: Path) -> None:
     """F17: with connections to `state.db` that come and go, and ledgers that do."""
-    run_many(HELD + BESIDE, share=0.05)
+    run_many(f"FOLDER = {str(tmp_path)!r}" + HELD + BESIDE, share=0.05)
 
 
-def test_a_dropped_lock_would_be_seen(run_many: RunMany) -> None:
-    run_many(HELD + CARELESS, share=0.01)
+def test_a_dropped_lock_would_be_seen(run_many: RunMany, tmp_path: Path) -> None:
+    run_many(f"FOLDER = {str(tmp_path)!r}" + HELD + CARELESS, share=0.01)
