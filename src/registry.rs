@@ -44,7 +44,7 @@ pub struct Record<P> {
     /// Where its event stands.
     pub delivery: Delivery,
     /// Who asked for it.
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// What the host keeps with it.
     pub payload: P,
     /// Where it is written down, if it is.
@@ -112,7 +112,8 @@ pub struct LiveWork {
 
 /// What the registry's lock guards.
 pub struct Table<P> {
-    records: HashMap<Arc<str>, Record<P>>,
+    // On the heap: the map has room for twice as many.
+    records: HashMap<Arc<str>, Box<Record<P>>>,
     // Delivered ones, oldest end first: the only ones that retention may drop.
     delivered: VecDeque<(Arc<str>, u64)>,
     // How many entries of `delivered` still stand for a delivered record.
@@ -185,7 +186,7 @@ impl<P> DelegationRegistry<P> {
             let Some((id, seq)) = table.delivered.pop_front() else { break };
             if table.is_delivered(&id, seq) {
                 table.retained -= 1;
-                dropped.extend(table.remove(&id).map(Record::let_go));
+                dropped.extend(table.remove(&id).map(|record| record.let_go()));
             }
         }
         dropped
@@ -215,7 +216,7 @@ impl<P> DelegationRegistry<P> {
     ///
     /// It runs under the lock: it may copy references, and must not call back or drop a payload.
     pub fn with<R>(&self, id: &str, read: impl FnOnce(&Record<P>) -> R) -> Option<R> {
-        self.table.0.lock().records.get(id).map(read)
+        self.table.0.lock().records.get(id).map(|record| read(record))
     }
 
     /// What `read` makes of each record it keeps, in the order of dispatch; under the lock as in
@@ -301,10 +302,10 @@ impl<P> DelegationRegistry<P> {
 
 impl<P> Table<P> {
     fn record_of(&mut self, id: &str, seq: u64) -> Option<&mut Record<P>> {
-        self.records.get_mut(id).filter(|record| record.seq == seq)
+        self.records.get_mut(id).map(|record| &mut **record).filter(|record| record.seq == seq)
     }
 
-    fn remove(&mut self, id: &str) -> Option<Record<P>> {
+    fn remove(&mut self, id: &str) -> Option<Box<Record<P>>> {
         let record = self.records.remove(id)?;
         if let Some(key) = &record.key {
             self.keys.remove(key);

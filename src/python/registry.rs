@@ -113,6 +113,9 @@ impl PyRegistry {
                 match written {
                     Ok(Outcome::Exists(id)) => Ok(Answer::Existing(("existing", id.into()))),
                     Ok(_) => Ok(Answer::Id((*id).to_owned())),
+                    Err(error @ Error::DuplicateId { .. }) => {
+                        Err(PyValueError::new_err(error.to_string()))
+                    }
                     Err(error) => Err(ledger_error(&error)),
                 }
             }

@@ -88,6 +88,7 @@ impl<P> DelegationRegistry<P> {
         payload: P,
     ) -> Result<Dispatched, Refused<P>> {
         let Request { id, limit, elsewhere, owner, idempotency_key, ledger, .. } = request;
+        let owner = Arc::new(owner);
         let key = idempotency_key.map(|key| full_key(&owner, key));
         let mut table = self.table.0.lock();
         if let Some(known) = key.as_ref().and_then(|key| table.keys.get(key)) {
@@ -170,7 +171,7 @@ impl<P> DelegationRegistry<P> {
 }
 
 impl<P> Record<P> {
-    pub(super) fn new(id: Arc<str>, state: State, owner: Owner, payload: P) -> Self {
+    pub(super) fn new(id: Arc<str>, state: State, owner: Arc<Owner>, payload: P) -> Self {
         Self {
             id,
             state,
@@ -195,7 +196,7 @@ impl<P> Table<P> {
     pub(super) fn insert(&mut self, record: Record<P>) {
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.records.insert(record.id.clone(), Record { seq, ..record });
+        self.records.insert(record.id.clone(), Box::new(Record { seq, ..record }));
     }
 
     fn fresh_id(&self) -> Arc<str> {

@@ -125,9 +125,8 @@ impl<P> DelegationRegistry<P> {
     ) -> Result<Option<P>, P> {
         let id = home.hold().id.clone();
         let mut table = self.table.0.lock();
-        let in_the_way =
-            |record: &Record<P>| matches!(record.delivery, Delivery::NotYet | Delivery::Pending);
-        if table.records.get(&id).is_some_and(in_the_way) {
+        let before = table.records.get(&id).map(|record| record.delivery);
+        if matches!(before, Some(Delivery::NotYet | Delivery::Pending)) {
             return Err(payload);
         }
         let before = table.remove(&id);
@@ -144,10 +143,10 @@ impl<P> DelegationRegistry<P> {
             begun: true,
             published: true,
             in_queue: 1,
-            ..Record::new(id, state, owner, payload)
+            ..Record::new(id, state, Arc::new(owner), payload)
         });
         drop(table);
         put(home);
-        Ok(before.map(Record::let_go))
+        Ok(before.map(|record| record.let_go()))
     }
 }
