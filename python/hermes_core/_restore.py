@@ -190,7 +190,8 @@ def redeliver(registry: DelegationRegistry, delegation_id: str) -> bool:
     known = registry._core.get(delegation_id)
     # One that the queue keeps is let go first: what waits is made of the row that is ours then.
     kept = registry._core.take_out(delegation_id, False)
-    if kept is not None:
+    if kept is not None and not ledger.keeps_texts:
+        # A file must not say for a moment that it is given up: the process may end there.
         registry._core.drop(delegation_id)
     if not ledger._core.redeliver(delegation_id):
         return False
