@@ -56,7 +56,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _looks(ledger: Ledger) -> Iterator[tuple[list[rows.Row], str]]:
-    """What there is, again and again: what is not done first, then the newest; and what is wrong."""
+    """What there is, again and again, and what is wrong."""
     found: list[rows.Row] = []
     while True:
         problem = ""

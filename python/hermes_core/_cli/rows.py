@@ -10,7 +10,6 @@ from typing import Any
 
 from hermes_core._cli import opening, table, terminal
 
-
 Row = dict[str, Any]
 
 COLUMNS = (

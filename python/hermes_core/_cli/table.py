@@ -10,6 +10,8 @@ from hermes_core._cli import terminal
 GAP = "  "
 #: The narrowest that a column gets that may be cut.
 NARROWEST = 8
+#: More characters of a text than any terminal shows.
+LONGEST = 1000
 
 
 class Column(NamedTuple):
@@ -25,7 +27,7 @@ def lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
     The last elastic columns are cut first. Where that is not enough, columns are left out from the
     right; what is left of the first one is cut.
     """
-    shown = [[terminal.safe(text) for text in row] for row in rows]
+    shown = [[terminal.safe(text[:LONGEST]) for text in row] for row in rows]
     table = [[column.head for column in columns], *shown]
     widths = _widths(columns, table, width)
     for row in table:

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,9 +99,9 @@ def fit(text: str, columns: int) -> str:
         return text
     if columns < 1:
         return ""
-    used = end = 0
-    for end, character in enumerate(text):
+    used = 0
+    ends = []
+    for character in text:
         used += _cells(character)
-        if used > columns - 1:
-            break
-    return text[: _caps.boundary(text, end)] + MORE
+        ends.append(used)
+    return text[: _caps.boundary(text, bisect_right(ends, columns - 1))] + MORE
