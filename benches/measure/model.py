@@ -35,6 +35,11 @@ class Request:
     #: The whole conversation.
     messages: list[dict[str, Any]]
 
+    @property
+    def conversation(self) -> str:
+        """All that was said."""
+        return "\n".join(_text(message.get("content")) for message in self.messages)
+
 
 class Model:
     """The server; a context manager that serves in between."""

@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from hermes_core import async_delegation
-from hermes_core.gateway import _messaging_chats
+from hermes_core.gateway import _ledger, _messaging_chats
 from hermes_core.gateway._counters import count
 from hermes_core.gateway._messaging_chats import Obstacle
 from hermes_core.gateway._messaging_turns import Handover, let_go
@@ -86,6 +86,7 @@ class Courier:
         _couriers = (*(other for other in _couriers if not other._loop.is_closed()), self)
         try:
             async with asyncio.TaskGroup() as chats:
+                chats.create_task(asyncio.to_thread(self._restore))
                 async for delivery in self._box:
                     if not self._runner._running:
                         delivery.defer()
@@ -95,6 +96,15 @@ class Courier:
         finally:
             self.stop()
             _couriers = tuple(courier for courier in _couriers if courier is not self)
+
+    def _restore(self) -> None:
+        """Have what an earlier process left for this gateway's chats come."""
+        try:
+            for home in _messaging_chats.homes(self._runner):
+                _ledger.restore(home, owns=lambda e: _messaging_chats.is_ours(self._runner, e))
+        except Exception:
+            # What comes while the process runs is delivered all the same.
+            logger.exception("what the chats had before cannot be given back")
 
     def stop(self) -> None:
         """Give back what has not been handed over, and end; from any thread, any number of times.
