@@ -12,18 +12,21 @@
 //!                 └─lease over─> lost┘  └─drop──> dropped
 //! ```
 
+mod home;
 pub mod memory;
 pub mod receipt;
 #[cfg(not(loom))]
 pub mod sqlite;
 
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::event::Owner;
 use crate::registry::{Delivery, State};
 use crate::wake::Signal;
 
+pub use self::home::Home;
 pub use self::receipt::Receipt;
 
 use std::sync::Arc;
@@ -222,6 +225,38 @@ pub struct Health {
     pub commits: u64,
     /// See `commits`.
     pub writes: u64,
+}
+
+/// How much a write has to survive before it counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The loss of power: the disk has it.
+    #[default]
+    Full,
+    /// The death of the process: the system has it.
+    Process,
+}
+
+/// How long rows are kept whose event was delivered or given up. Others are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// At most so long after that; `None` sets no bound.
+    pub age: Option<Duration>,
+    /// At most so many; `None` sets no bound.
+    pub count: Option<usize>,
+}
+
+/// How a ledger in a file is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The file.
+    pub path: PathBuf,
+    /// What a write has to survive.
+    pub durability: Durability,
+    /// How long an instance that says nothing holds its rows.
+    pub lease: Duration,
+    /// What is kept of the past.
+    pub retention: Retention,
 }
 
 /// Where delegations and undelivered results survive the process.

@@ -11,51 +11,42 @@
 mod fifo;
 mod lane;
 mod lease;
+mod letters;
 mod mailbox;
 mod names;
+mod observer;
 mod ownership;
 mod putter;
 mod routes;
+mod settle;
 mod taker;
 mod waiters;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use self::fifo::{RoutedFifo, Taken};
 use self::lane::End;
 use self::lease::Leases;
 use self::mailbox::{Epochs, MailboxId, MailboxState, is_stale};
+use self::observer::{Observers, notify};
 use self::ownership::Judges;
 use self::routes::{Arrival, Place};
 use self::waiters::{Places, Ticket, Waiters};
 use crate::error::Error;
 use crate::event::Route;
+use crate::ledger::Home;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Guarded, Lock, Locked};
 use crate::wake::Signal;
 
-pub use self::lease::{LeaseId, Leased, Return};
+pub use self::lease::{Acked, LeaseId, Leased, Return};
 pub use self::mailbox::{Collector, Mailbox, Selection};
+pub use self::observer::DeliveryObserver;
 pub use self::ownership::Question;
 pub use self::putter::{Putter, Room};
+pub use self::settle::{Departed, is_ours};
 pub use self::taker::Taker;
-
-/// Is told when the event of a delegation leaves the queue, and when it comes back.
-///
-/// Called with no core lock held.
-pub trait DeliveryObserver: Send + Sync {
-    /// The event left: with no acknowledgement to wait for, it counts as delivered.
-    fn taken(&self, delegation_id: &str);
-    /// The event was removed by a shutdown: nobody gets it.
-    fn dropped(&self, delegation_id: &str);
-    /// The event was put (again): it waits for its delivery.
-    fn returned(&self, delegation_id: &str);
-}
-
-/// Who is to be told; nobody, mostly, for events that end no delegation.
-type Observers = Option<Arc<[Weak<dyn DeliveryObserver>]>>;
 
 /// What a take is for; the default takes anything.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,6 +63,7 @@ pub struct State<T> {
     leases: Leases,
     // By place in the order: what is delivered to nobody any more.
     parked: BTreeSet<(i64, u32)>,
+    dead: BTreeSet<(i64, u32)>,
     epochs: Epochs,
     mailboxes: HashMap<MailboxId, MailboxState, foldhash::fast::RandomState>,
     judges: Judges,
@@ -110,6 +102,7 @@ impl<T> CompletionQueue<T> {
             events: RoutedFifo::default(),
             leases: Leases::default(),
             parked: BTreeSet::new(),
+            dead: BTreeSet::new(),
             epochs: Epochs::default(),
             mailboxes: HashMap::default(),
             judges: Judges::default(),
@@ -169,56 +162,6 @@ impl<T> CompletionQueue<T> {
         state.observers = Some(alive.chain([observer]).collect());
     }
 
-    /// Appends an event if there is room.
-    ///
-    /// # Errors
-    /// [`Error::Full`] or [`Error::ShutDown`], with the event handed back.
-    pub fn try_put(&self, item: T, route: Route<'_>) -> Result<(), (T, Error)> {
-        let mut state = self.state.0.lock();
-        if state.shutdown {
-            return Err((item, Error::ShutDown));
-        }
-        if state.is_full() {
-            let maxsize = state.maxsize.unsigned_abs();
-            return Err((item, Error::Full { maxsize }));
-        }
-        let observers = state.add(item, route, End::Back);
-        state.unfinished += 1;
-        drop(state);
-        returned(route, observers);
-        Ok(())
-    }
-
-    /// Undoes a take: the event is the first again, whatever the bound, also after a shutdown.
-    pub fn put_back(&self, item: T, route: Route<'_>) {
-        let observers = self.state.0.lock().add(item, route, End::Front);
-        returned(route, observers);
-    }
-
-    /// Appends an event whatever the bound, also after a shutdown: an end must be told.
-    pub fn publish(&self, item: T, route: Route<'_>) {
-        let mut state = self.state.0.lock();
-        state.add(item, route, End::Back);
-        state.unfinished += 1;
-    }
-
-    /// Removes the first event wanted, if one waits.
-    ///
-    /// # Errors
-    /// [`Error::Empty`], or [`Error::ShutDown`] once the queue is shut down.
-    pub fn try_take(&self, wanted: Wanted<'_>) -> Result<T, Error> {
-        let mut state = self.state.0.lock();
-        match state.events.first_wanted(wanted) {
-            Some(index) => {
-                let (taken, observers) = state.take(index);
-                drop(state);
-                Ok(delivered(taken, observers))
-            }
-            None if state.shutdown => Err(Error::ShutDown),
-            None => Err(Error::Empty),
-        }
-    }
-
     /// Starts a blocking take by the calling thread.
     pub fn taker<'a>(&'a self, wanted: Wanted<'_>) -> Taker<'a, T> {
         let places = match wanted {
@@ -231,21 +174,6 @@ impl<T> CompletionQueue<T> {
     /// A new place in the order of those who wait.
     fn ticket(&self) -> Ticket {
         self.tickets.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Removes the first event wanted, waiting until `deadline` for one; `None` waits without end.
-    ///
-    /// # Errors
-    /// [`Error::Empty`] when the time is over, [`Error::ShutDown`] once the queue is shut down.
-    pub fn take(&self, wanted: Wanted<'_>, deadline: Option<Instant>) -> Result<T, Error> {
-        let mut taker = self.taker(wanted);
-        loop {
-            match taker.poll() {
-                Err(Error::Empty) if taker.signal().wait_until(deadline) => {}
-                Err(Error::Empty) => return taker.poll(),
-                taken => return taken,
-            }
-        }
     }
 
     /// Starts a blocking put by the calling thread.
@@ -291,8 +219,8 @@ impl<T> CompletionQueue<T> {
         let mut observers = None;
         if immediate {
             dropped = state.events.drain();
-            let parked = std::mem::take(&mut state.parked);
-            dropped.extend(parked.into_iter().map(|(_, index)| state.events.free(index)));
+            let kept = state.take_kept();
+            dropped.extend(kept.into_iter().map(|index| state.events.free(index)));
             observers = state.observers.clone();
             state.unfinished = state.unfinished.saturating_sub(dropped.len());
             state.wake_joiners();
@@ -319,12 +247,13 @@ impl<T> CompletionQueue<T> {
     /// It runs under the lock: it may copy a reference, and must not call back or drop anything.
     pub fn pending<R>(&self, session_key: Option<&str>, mut share: impl FnMut(&T) -> R) -> Vec<R> {
         let state = self.state.0.lock();
-        let owner = session_key.map(|key| state.events.routes.owners.find(key));
-        match owner {
+        let events = &state.events;
+        match session_key.map(|key| events.routes.owners.find(key)) {
+            None => events.waiting().map(|index| share(events.item(index))).collect(),
             Some(None) => Vec::new(),
-            owner => {
-                let lane = state.events.lane(Place::Filed((owner.flatten(), None)));
-                lane.map(|index| share(state.events.item(index))).collect()
+            Some(owner) => {
+                let lane = events.lane(Place::Filed((owner, None)));
+                lane.map(|index| share(events.item(index))).collect()
             }
         }
     }
@@ -351,8 +280,31 @@ impl<T> State<T> {
         usize::try_from(self.maxsize).is_ok_and(|max| max > 0 && self.events.len() >= max)
     }
 
-    fn add(&mut self, item: T, route: Route<'_>, end: End) -> Observers {
+    fn add(&mut self, item: T, route: Route<'_>, end: End, home: Option<Arc<Home>>) -> Observers {
         let index = self.events.store(item, route, end, self.observers.is_some());
+        if home.is_some() {
+            self.events.set_home(index, home);
+        }
+        self.let_wait(index, route, end);
+        self.observers_of(route.delegation_id)
+    }
+
+    fn add_again(
+        &mut self,
+        item: T,
+        route: Route<'_>,
+        home: Arc<Home>,
+        attempts: u32,
+        is_exclusive: bool,
+    ) {
+        let index = self.events.store(item, route, End::Back, true);
+        self.events.set_home(index, Some(home));
+        self.events.set_exclusive(index, is_exclusive);
+        *self.events.attempts(index) = attempts;
+        self.let_wait(index, route, End::Back);
+    }
+
+    fn let_wait(&mut self, index: u32, route: Route<'_>, end: End) {
         if !self.epochs.is_empty() && is_stale(&self.epochs, &self.events, index) {
             self.park(index);
         } else {
@@ -364,7 +316,13 @@ impl<T> State<T> {
                 self.ask_judges(index);
             }
         }
-        self.observers_of(route.delegation_id)
+    }
+
+    /// Whether a stored event stands in its lanes.
+    fn waits(&self, index: u32) -> bool {
+        let place = (self.events.seq(index), index);
+        let is_kept = self.parked.contains(&place) || self.dead.contains(&place);
+        !is_kept && !self.leases.holds(index)
     }
 
     fn observers_of(&self, delegation_id: Option<&str>) -> Observers {
@@ -430,30 +388,19 @@ impl<T> State<T> {
 
     fn drain_all(&mut self) -> Vec<T> {
         let mut items: Vec<_> = self.events.drain().into_iter().map(|taken| taken.item).collect();
-        let parked = std::mem::take(&mut self.parked);
-        let kept = parked.into_iter().map(|(_, index)| index).chain(self.leases.drain());
-        items.extend(kept.map(|index| self.events.free(index).item));
+        let mut kept = self.take_kept();
+        kept.extend(self.leases.drain());
+        items.extend(kept.into_iter().map(|index| self.events.free(index).item));
         items
     }
-}
 
-fn notify(observers: Option<&[Weak<dyn DeliveryObserver>]>, tell: impl Fn(&dyn DeliveryObserver)) {
-    for observer in observers.into_iter().flatten().filter_map(Weak::upgrade) {
-        tell(&*observer);
+    /// The slots of what waits for no consumer: parked events, dead letters, and those whose next
+    /// attempt is yet to come.
+    fn take_kept(&mut self) -> Vec<u32> {
+        let parked = std::mem::take(&mut self.parked).into_iter();
+        let dead = std::mem::take(&mut self.dead).into_iter();
+        let mut kept: Vec<_> = parked.chain(dead).map(|(_, index)| index).collect();
+        kept.extend(self.leases.take_pauses());
+        kept
     }
-}
-
-#[inline]
-fn returned(route: Route<'_>, observers: Observers) {
-    if let (Some(observers), Some(id)) = (observers, route.delegation_id) {
-        notify(Some(&observers), |observer| observer.returned(id));
-    }
-}
-
-#[inline]
-fn delivered<T>(taken: Taken<T>, observers: Observers) -> T {
-    if let (Some(observers), Some(id)) = (observers, &taken.delegation_id) {
-        notify(Some(&observers), |observer| observer.taken(id));
-    }
-    taken.item
 }

@@ -8,20 +8,31 @@
 //! One lock guards the table. Dispatch takes the permit and inserts the record under one hold of
 //! it; the transition to a terminal state gives the permit back under another. A second end of the
 //! same delegation changes nothing and is counted.
+//!
+//! Where a delegation has a ledger, it is written down beside: what starts before it runs, what
+//! ended before its event can be seen. The lock is free meanwhile; whoever has to wait has the
+//! receipt.
 
+mod dispatch;
+mod end;
+mod observed;
 mod state;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::capacity::{Capacity, Permit};
-use crate::error::Error;
 use crate::event::{Owner, Selector};
-use crate::queue::DeliveryObserver;
+use crate::ledger::{Home, Receipt};
 use crate::sync::{Guarded, Lock, Locked};
 use crate::wake::Signal;
 
+pub use self::dispatch::{Dispatched, Refused, Request};
+pub use self::end::Ending;
 pub use self::state::{Delivery, State};
+
+/// Under which name it logs, in all its parts.
+const LOG: &str = "hermes_core::registry";
 
 /// What is known of one delegation.
 #[derive(Debug)]
@@ -36,8 +47,13 @@ pub struct Record<P> {
     pub owner: Owner,
     /// What the host keeps with it.
     pub payload: P,
+    /// Where it is written down, if it is.
+    pub home: Option<Arc<Home>>,
     seq: u64,
     permit: Option<Permit>,
+    // Its entry among the keys, and what its row waits for.
+    key: Option<Box<str>>,
+    receipt: Option<Receipt>,
     begun: bool,
     published: bool,
     // Puts of its event less takes. Counted, because they are told without a lock: a take may be
@@ -65,8 +81,12 @@ impl<P> Record<P> {
 pub struct Stats {
     /// Running now.
     pub running: usize,
+    /// Ended, their event not published yet.
+    pub finalizing: usize,
     /// Ended, their event not taken yet.
     pub undelivered: usize,
+    /// Ended, their event a dead letter.
+    pub dead: usize,
     /// Ended, delivered, and kept for listing.
     pub retained: usize,
     /// Dispatched so far.
@@ -77,13 +97,17 @@ pub struct Stats {
     pub discarded: u64,
 }
 
-/// A refused dispatch: the payload comes back with the reason.
-#[derive(Debug)]
-pub struct Refused<P> {
-    /// What was to be recorded.
-    pub payload: P,
-    /// Why it was not.
-    pub error: Error,
+/// Work that is not done yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LiveWork {
+    /// Accepted, waiting for capacity.
+    pub queued: usize,
+    /// Running.
+    pub running: usize,
+    /// Ended, their event not published yet.
+    pub finalizing: usize,
+    /// Ended, their event not delivered yet.
+    pub undelivered: usize,
 }
 
 /// What the registry's lock guards.
@@ -94,6 +118,10 @@ pub struct Table<P> {
     // How many entries of `delivered` still stand for a delivered record.
     retained: usize,
     undelivered: usize,
+    finalizing: usize,
+    dead: usize,
+    // Which delegation an owner dispatched with a key.
+    keys: HashMap<Box<str>, Arc<str>>,
     next_seq: u64,
     stats: Stats,
 }
@@ -121,6 +149,9 @@ impl<P> DelegationRegistry<P> {
             delivered: VecDeque::new(),
             retained: 0,
             undelivered: 0,
+            finalizing: 0,
+            dead: 0,
+            keys: HashMap::new(),
             next_seq: 0,
             stats: Stats::default(),
         };
@@ -130,64 +161,6 @@ impl<P> DelegationRegistry<P> {
     /// How many delegations run, in O(1).
     pub fn running(&self) -> usize {
         self.capacity.running()
-    }
-
-    /// Takes a permit and records a running delegation, or hands the payload back.
-    ///
-    /// `limit` is how many may run, `elsewhere` how many run in another registry under the same
-    /// limit. Without an `id` one is made: `deleg_` and 64 random bits in hex.
-    ///
-    /// # Errors
-    /// [`Error::AtCapacity`] or [`Error::DuplicateId`], with the payload.
-    pub fn dispatch(
-        &self,
-        id: Option<&str>,
-        limit: usize,
-        elsewhere: usize,
-        owner: Owner,
-        payload: P,
-    ) -> Result<Arc<str>, Refused<P>> {
-        let mut table = self.table.0.lock();
-        if let Some(id) = id.filter(|id| table.records.contains_key(*id)) {
-            let error = Error::DuplicateId { id: id.to_owned() };
-            return Err(Refused { payload, error });
-        }
-        let permit = match self.capacity.try_acquire(limit, elsewhere) {
-            Ok(permit) => permit,
-            Err(error) => {
-                table.stats.refused += 1;
-                drop(table);
-                tracing::info!(%error, "dispatch refused");
-                return Err(Refused { payload, error });
-            }
-        };
-        let id: Arc<str> = match id {
-            Some(id) => id.into(),
-            None => table.fresh_id(),
-        };
-        let session_key = tracing::enabled!(tracing::Level::INFO)
-            .then(|| owner.session_key.clone())
-            .unwrap_or_default();
-        let seq = table.next_seq;
-        table.next_seq += 1;
-        table.stats.dispatched += 1;
-        let record = Record {
-            id: id.clone(),
-            state: State::Running,
-            delivery: Delivery::NotYet,
-            owner,
-            payload,
-            seq,
-            permit: Some(permit),
-            begun: false,
-            published: false,
-            in_queue: 0,
-            waiters: Vec::new(),
-        };
-        table.records.insert(id.clone(), record);
-        drop(table);
-        tracing::info!(id = &*id, session_key, "delegation dispatched");
-        Ok(id)
     }
 
     /// A worker is about to run it: whether it is the first to, and nothing if the dispatch was
@@ -203,74 +176,6 @@ impl<P> DelegationRegistry<P> {
         Some(!std::mem::replace(&mut record.begun, true))
     }
 
-    /// Takes back a dispatch that no worker has begun, as if it had not been: the caller is told
-    /// "rejected", so no end is published. The record is the one that `is_it` knows, for a dispatch
-    /// that was interrupted may not have learnt its id. `None` if there is none such.
-    pub fn withdraw(&self, mut is_it: impl FnMut(&Record<P>) -> bool) -> Option<P> {
-        let mut table = self.table.0.lock();
-        let id = table
-            .records
-            .values()
-            .find(|record| !record.begun && !record.state.is_terminal() && is_it(record))
-            .map(|record| record.id.clone())?;
-        let record = table.records.remove(&id)?;
-        table.stats.dispatched -= 1;
-        drop(table);
-        tracing::info!(id = &*id, "delegation withdrawn before it began");
-        Some(record.let_go())
-    }
-
-    /// Moves a delegation to a terminal state, once, and has `publish` put its event.
-    ///
-    /// The permit is given back before the event can be seen, and whoever waits for the end is
-    /// woken after. `false` means that it had ended, or was never known: nothing is published, the
-    /// late result is to be discarded.
-    pub fn finish(&self, id: &str, state: State, publish: impl FnOnce()) -> bool {
-        self.finish_if(id, state, |_| true, publish)
-    }
-
-    /// As [`Self::finish`], for the record that `is_it` knows: another may have the same id by now.
-    pub fn finish_if(
-        &self,
-        id: &str,
-        state: State,
-        is_it: impl FnOnce(&Record<P>) -> bool,
-        publish: impl FnOnce(),
-    ) -> bool {
-        let mut table = self.table.0.lock();
-        let ended = match table.records.get_mut(id) {
-            Some(record)
-                if record.state.may_become(state) && state.is_terminal() && is_it(record) =>
-            {
-                record.state = state;
-                record.delivery = Delivery::Pending;
-                record.permit = None;
-                record.in_queue = record.in_queue.max(0) + 1;
-                let seq = record.seq;
-                table.undelivered += 1;
-                Some(seq)
-            }
-            _ => {
-                table.stats.discarded += 1;
-                None
-            }
-        };
-        drop(table);
-        let Some(seq) = ended else {
-            tracing::warn!(id, state = state.name(), "late end discarded");
-            return false;
-        };
-        publish();
-        // The record may be gone by now, and its id given out again.
-        let mut table = self.table.0.lock();
-        if let Some(record) = table.records.get_mut(id).filter(|record| record.seq == seq) {
-            record.wake_waiters();
-        }
-        drop(table);
-        tracing::debug!(id, state = state.name(), "delegation ended");
-        true
-    }
-
     /// Drops delivered records beyond retention and returns their payloads, for the caller to drop
     /// where dropping is safe. Never touches one that runs or whose event waits.
     pub fn prune(&self) -> Vec<P> {
@@ -280,7 +185,7 @@ impl<P> DelegationRegistry<P> {
             let Some((id, seq)) = table.delivered.pop_front() else { break };
             if table.is_delivered(&id, seq) {
                 table.retained -= 1;
-                dropped.extend(table.records.remove(&id).map(Record::let_go));
+                dropped.extend(table.remove(&id).map(Record::let_go));
             }
         }
         dropped
@@ -346,12 +251,33 @@ impl<P> DelegationRegistry<P> {
         })
     }
 
+    /// The work that is not done yet, of the owners selected, or of all with an empty selector.
+    pub fn live_work(&self, selector: &Selector) -> LiveWork {
+        let mut live = LiveWork::default();
+        let everybody = *selector == Selector::default();
+        for record in self.table.0.lock().records.values() {
+            if !everybody && !selector.matches_all(&record.owner) {
+                continue;
+            }
+            match (record.state, record.delivery) {
+                (State::Queued, _) => live.queued += 1,
+                (State::Running, _) => live.running += 1,
+                (_, Delivery::NotYet) => live.finalizing += 1,
+                (_, Delivery::Pending) => live.undelivered += 1,
+                (_, _) => {}
+            }
+        }
+        live
+    }
+
     /// The counts, in O(1).
     pub fn stats(&self) -> Stats {
         let table = self.table.0.lock();
         Stats {
             running: self.running(),
             undelivered: table.undelivered,
+            finalizing: table.finalizing,
+            dead: table.dead,
             retained: table.retained,
             ..table.stats
         }
@@ -374,14 +300,16 @@ impl<P> DelegationRegistry<P> {
 }
 
 impl<P> Table<P> {
-    fn fresh_id(&self) -> Arc<str> {
-        loop {
-            let bits = getrandom::u64().expect("the operating system gives random bits");
-            let id = format!("deleg_{bits:016x}");
-            if !self.records.contains_key(id.as_str()) {
-                return id.into();
-            }
+    fn record_of(&mut self, id: &str, seq: u64) -> Option<&mut Record<P>> {
+        self.records.get_mut(id).filter(|record| record.seq == seq)
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Record<P>> {
+        let record = self.records.remove(id)?;
+        if let Some(key) = &record.key {
+            self.keys.remove(key);
         }
+        Some(record)
     }
 
     fn is_delivered(&self, id: &str, seq: u64) -> bool {
@@ -392,57 +320,10 @@ impl<P> Table<P> {
     pub fn clear(&mut self) -> Vec<P> {
         self.delivered.clear();
         self.retained = 0;
-        self.undelivered = 0;
+        (self.undelivered, self.finalizing, self.dead) = (0, 0, 0);
+        self.keys.clear();
         self.stats = Stats::default();
         self.records.drain().map(|(_, record)| record.let_go()).collect()
-    }
-}
-
-impl<P> DelegationRegistry<P> {
-    fn left(&self, delegation_id: &str, delivery: Delivery) {
-        let mut table = self.table.0.lock();
-        let Some(record) = table.records.get_mut(delegation_id) else { return };
-        record.in_queue -= 1;
-        if record.delivery != Delivery::Pending || record.in_queue > 0 {
-            return;
-        }
-        record.delivery = delivery;
-        let entry = (record.id.clone(), record.seq);
-        table.undelivered -= 1;
-        table.retained += 1;
-        table.delivered.push_back(entry);
-    }
-}
-
-impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
-    fn taken(&self, delegation_id: &str) {
-        self.left(delegation_id, Delivery::Delivered);
-    }
-
-    fn dropped(&self, delegation_id: &str) {
-        self.left(delegation_id, Delivery::Dropped);
-    }
-
-    fn returned(&self, delegation_id: &str) {
-        let mut table = self.table.0.lock();
-        let Some(record) = table.records.get_mut(delegation_id) else { return };
-        record.in_queue += 1;
-        if !record.delivery.is_over() || record.in_queue <= 0 {
-            return;
-        }
-        record.delivery = Delivery::Pending;
-        table.undelivered += 1;
-        table.retained -= 1;
-        // An event that circulates would grow the list by one entry a round.
-        let newest = table.delivered.back().is_some_and(|(id, _)| &**id == delegation_id);
-        if newest {
-            table.delivered.pop_back();
-        } else if table.delivered.len() > 2 * (table.retained + 64) {
-            let mut delivered = std::mem::take(&mut table.delivered);
-            let mut seen = std::collections::HashSet::new();
-            delivered.retain(|(id, seq)| table.is_delivered(id, *seq) && seen.insert(*seq));
-            table.delivered = delivered;
-        }
     }
 }
 

@@ -102,7 +102,7 @@ fn registry(times: usize) {
         let owner = Owner { session_key: KEY.to_owned(), ..Owner::default() };
         let id = registry.dispatch(None, 3, 0, owner, black_box(number)).expect("there is room");
         let route = Route { delegation_id: Some(&id), ..ADDRESSED };
-        let publish = || queue.publish(number, route);
+        let publish = || queue.publish(number, route, None);
         assert!(registry.begin(&id, |_| true).is_some());
         assert!(registry.finish(&id, State::Completed, publish));
         assert!(queue.try_take(Wanted::default()).is_ok());

@@ -133,7 +133,8 @@ def records(effort: Effort) -> Iterator[Batch]:
         # Records alone: so many threads do not start.
         for number in range(ours.active_count(), size):
             owner = (f"key {number}", "", "")
-            ours._registry._core.dispatch(None, NO_CAP, 0, owner, Job({}, dict, None))
+            job, ledger = Job({}, dict, None), ours._registry.ledger._core
+            ours._registry._core.dispatch(None, NO_CAP, 0, owner, job, None, ledger, "", 0.0)
         for number in range(theirs.active_count(), size):
             theirs._records[f"deleg_{number:08x}"] = {**EVENT, "status": "running"}
         yield [

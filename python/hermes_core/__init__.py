@@ -16,8 +16,9 @@ import os as _os
 import threading as _threading
 
 from . import _core
-from ._core import ShutDown, __version__
+from ._core import LedgerError, ShutDown, __version__
 from ._delivery import Batch, Delivery
+from ._ledger import Ledger
 from ._mailbox import Mailbox
 from ._notification import (
     format_process_notification,
@@ -34,6 +35,8 @@ __all__ = [
     "DelegationHandle",
     "DelegationRegistry",
     "Delivery",
+    "Ledger",
+    "LedgerError",
     "Mailbox",
     "ShutDown",
     "__version__",

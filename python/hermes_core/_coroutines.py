@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .registry import DelegationRegistry, Job
+    from ._job import Job
+    from .registry import DelegationRegistry
 
     Task = asyncio.Task[Any]
 
@@ -148,7 +149,8 @@ class Run:
 
     def _end(self, event: dict[str, Any], exc: BaseException | None) -> None:
         try:
-            self._registry._end(self._job, event)
+            if not self._registry.end_elsewhere(self._job, event):
+                self._registry._end(self._job, event)
         except Exception:
             # Of the hook behind it: the end is told.
             self._leave()

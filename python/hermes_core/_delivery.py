@@ -41,11 +41,13 @@ class Delivery:
     def ack(self) -> bool:
         """Say that the event was delivered: it leaves the queue, and counts as done.
 
-        Returns False if the lease had ended: the event may be with another consumer by now.
+        Where it is in a ledger, that is written down first; if the disk does not answer, it leaves
+        all the same, and the ledger tries again. Returns False if the lease had ended: the event
+        may be with another consumer by now.
         """
         lease = self._lease
         # What the queue held is dropped by this frame, not by the native one.
-        was_held = lease is not None and bool(lease.ack())
+        was_held, _ = (False, None) if lease is None else lease.ack()
         self._lease = None
         return was_held
 

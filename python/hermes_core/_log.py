@@ -62,3 +62,11 @@ def exception(exc: BaseException, message: str, *args: object) -> None:
     except BaseException:
         # One whose own __str__ raises cannot be shown; that there was one can.
         logger.error("%s: %s", message % args, type(exc).__name__)
+
+
+def warning(message: str, *args: object) -> None:
+    """Log at level WARNING; never raises."""
+    with suppress(Exception):
+        import logging
+
+        logging.getLogger("hermes_core.registry").warning(message, *args)

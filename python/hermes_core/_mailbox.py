@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Mailbox"]
 
+#: Told of each mailbox that is opened or gets a key, once a ledger has something to give back.
+on_open: Callable[[Mailbox], None] | None = None
+
 
 class Mailbox:
     """An owner's view of a queue: it gives only the owner's events, and waits for only those.
@@ -27,7 +30,7 @@ class Mailbox:
     in the queue.
     """
 
-    __slots__ = ("_core", "_keys", "_owns", "_queue")
+    __slots__ = ("__weakref__", "_core", "_keys", "_owns", "_queue")
 
     def __init__(
         self,
@@ -37,17 +40,24 @@ class Mailbox:
         unaddressed: Iterable[str],
         owns: Callable[[Any], object] | None,
         lease: float | None,
+        max_attempts: int | None,
     ) -> None:
+        if max_attempts is not None and max_attempts < 1:
+            raise ValueError("max_attempts must be at least 1, or None for no end")
         self._queue = queue
         self._keys = None if session_keys is None else dict.fromkeys(session_keys)
         keys = None if self._keys is None else [_key(key) for key in self._keys]
         nobodys = _kinds("unaddressed", unaddressed) or None
         kinds = None if types is None else _kinds("types", types)
         self._owns = owns
-        self._core = _core.Mailbox(queue, keys, kinds, nobodys, owns is not None, lease)
+        self._core = _core.Mailbox(
+            queue, keys, kinds, nobodys, owns is not None, lease, max_attempts
+        )
         if owns is not None:
             for place, event in self._core.unfiled():
                 self._core.file(place, event)
+        if on_open is not None:
+            on_open(self)
 
     @property
     def session_keys(self) -> tuple[str, ...] | None:
@@ -170,6 +180,8 @@ class Mailbox:
         """
         self._own_keys()[_key(session_key)] = None
         self._core.add_key(session_key)
+        if on_open is not None:
+            on_open(self)
 
     def remove_key(self, session_key: str) -> None:
         """Take a session key away: what waits under it goes on waiting, for another mailbox.

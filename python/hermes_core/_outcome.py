@@ -12,10 +12,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .registry import Job
+    from ._job import Job
 
 #: The words a runner uses for success (0.19.0: ``dispatch_async_delegation_batch``).
 _SUCCESS = ("completed", "success")
+
+#: What a record says of the task, and what the row of a lost one says.
+_TASK = ("goal", "goals", "context", "toolsets", "role", "model")
+_ROW = (
+    "delegation_id",
+    "session_key",
+    "origin_ui_session_id",
+    "parent_session_id",
+    "dispatched_at",
+)
+
+#: What is known of a lost one.
+_LOST = (
+    "its process ended before it did; what it had done by then may have taken effect, and nothing "
+    "more is known of it"
+)
 
 
 def describe(exc: BaseException) -> str:
@@ -55,6 +71,23 @@ def failed(job: Job, exc: BaseException) -> tuple[dict[str, Any], BaseException]
 def cancelled(job: Job) -> dict[str, Any]:
     """The event of a job whose task was cancelled."""
     return _without_result(job, "interrupted", "its task was cancelled", exit_reason="interrupted")
+
+
+def lost(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """The event of a delegation whose process ended before it did.
+
+    Args:
+        record: its task, as a ledger kept it.
+        row: its row, for whose it is and when it was found lost.
+    """
+    from ._job import Job
+
+    kept = {**dict.fromkeys(_TASK), **record, **{field: row[field] for field in _ROW}}
+    event = _without_result(Job(kept, None, None), "lost", _LOST)
+    event["completed_at"] = row["completed_at"] or event["completed_at"]
+    # How long it ran is not known.
+    del event["total_duration_seconds" if "is_batch" in kept else "duration_seconds"]
+    return event
 
 
 def _without_result(job: Job, status: str, error: str, **more: str) -> dict[str, Any]:

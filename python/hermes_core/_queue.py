@@ -22,6 +22,9 @@ __all__ = ["CompletionQueue"]
 #: Seconds for which a delivery is its consumer's, unless a mailbox says otherwise.
 LEASE_SECONDS = 300.0
 
+#: Told of each new epoch of an owner, once there is a ledger that is to know of it.
+on_new_epoch: Callable[[CompletionQueue[Any], str], None] | None = None
+
 
 class CompletionQueue(_core.CompletionQueue, Generic[T]):
     """A drop-in for ``queue.Queue`` that also knows whose each event is.
@@ -85,6 +88,7 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
         unaddressed: Collection[str] = (),
         owns: Callable[[T], object] | None = None,
         lease: float | None = LEASE_SECONDS,
+        max_attempts: int | None = None,
     ) -> Mailbox:
         """Open a mailbox: an owner's view of this queue.
 
@@ -99,6 +103,8 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
                 Beyond some 1,000 addresses, those under which nothing waits are asked again.
             lease: seconds after which an event that its consumer said nothing of comes back;
                 ``None`` for never, where a consumer cannot go without its process.
+            max_attempts: how often an event is tried. One that was handed out so often without an
+                ``ack`` or a ``defer`` is a dead letter (``dead_letters``). ``None`` tries for good.
 
         Raises:
             TypeError, ValueError: a key is empty or no str, a kind is no str.
@@ -108,7 +114,7 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
             keys = () if unaddressed and not session_key else (session_key,)
         elif session_key is None and (unaddressed or owns is not None):
             keys = ()
-        return Mailbox(self, keys, types, unaddressed, owns, lease)
+        return Mailbox(self, keys, types, unaddressed, owns, lease, max_attempts)
 
     def pending(self, session_key: str | None = None) -> list[T]:
         """The events that wait, in order, all or one owner's; nothing is taken out."""
@@ -120,11 +126,21 @@ class CompletionQueue(_core.CompletionQueue, Generic[T]):
         Delegations that it dispatched before are parked, those that have ended now and the others
         as they end: nobody gets them, ``parked`` lists them.
         """
-        return self._new_epoch(session_key)
+        epoch = self._new_epoch(session_key)
+        if on_new_epoch is not None:
+            on_new_epoch(self, session_key)
+        return epoch
 
     def parked(self) -> list[T]:
         """The events of delegations that an owner dispatched before its present epoch, in order."""
         return self._parked()
+
+    def dead_letters(self) -> list[T]:
+        """The events that had all their attempts, in order.
+
+        See ``mailbox``; ``DelegationRegistry.redeliver`` and ``drop`` decide about them.
+        """
+        return self._dead_letters()
 
     def shutdown(self, immediate: bool = False) -> None:
         """End the queue: ``put`` raises ``ShutDown`` from now on, ``get`` once nothing waits.

@@ -132,12 +132,17 @@ class _Coming(tuple["WorkerPool[Any]", int]):
 
 _closed = False
 
+#: Called when the interpreter exits, after the handlers of those who use this.
+at_exit: list[Callable[[], object]] = []
+
 
 @atexit.register
 def _close() -> None:
     # Registered at import, so it runs after the handlers of those who use this.
     global _closed
     _closed = True
+    for call in at_exit:
+        call()
 
 
 def _work(coming: _Coming) -> None:

@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from ._core import LedgerError
+from ._job import Job, Runner, new_record
+from ._ledger import Ledger
 from ._queue import CompletionQueue
-from .registry import RETENTION, AtCapacity, DelegationRegistry, Job, Runner, new_record
+from .registry import RETENTION, AtCapacity, DelegationRegistry
 
 __all__ = [
     "active_count",
@@ -87,6 +90,8 @@ _successor: Successor | None = None
 #: Says why a dispatch from a session must be refused, if it must; set by the gateway's adapter.
 _refusal: Callable[[str], str | None] | None = None
 _on_end: Callable[[str, str, float], None] | None = None
+#: Says where a delegation is written down, by its record; set by the gateway's adapter.
+_ledger_for: Callable[[dict[str, Any]], Ledger | None] | None = None
 
 
 def _ended(record: dict[str, Any]) -> None:
@@ -224,6 +229,8 @@ def _dispatch(
 def _start(
     job: Job, limit: int, elsewhere: int, instead: str, delegation_id: str | None
 ) -> dict[str, Any]:
+    if _ledger_for is not None:
+        job.ledger = _ledger_for(job.record)
     try:
         handle = _registry.start(
             job, capacity=limit, elsewhere=elsewhere, delegation_id=delegation_id
@@ -239,6 +246,15 @@ def _start(
             "reason": "capacity",
             "limit": refused.limit,
             "running": refused.running,
+        }
+    except LedgerError as exc:
+        return {
+            "status": "rejected",
+            "error": (
+                f"Background delegation is not possible now, for it could not be written down: "
+                f"{exc}. Delegate with background=false, and tell the user."
+            ),
+            "reason": "ledger",
         }
     except (OSError, RuntimeError, ValueError) as exc:
         return {

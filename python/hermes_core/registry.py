@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import contextvars
-import time
-from collections.abc import Awaitable, Callable, Generator, Iterable
+import os
+from collections.abc import Callable, Iterable
 
-from . import _core, _interrupt, _log, _outcome
+from . import _caps, _core, _interrupt, _json, _ledger, _log, _outcome, _redact
+from ._handle import DelegationHandle
+from ._job import Job, Runner, address, new_record, shown
+from ._ledger import Ledger
 from ._queue import CompletionQueue
 from ._runners import is_awaitable, is_coroutine_function
 from ._workers import WorkerPool
@@ -15,12 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._coroutines import Run
+    from ._restore import Want
 
-__all__ = ["AtCapacity", "DelegationHandle", "DelegationRegistry", "Runner"]
-
-#: What does the work: takes nothing, returns the result dict; may be a coroutine function.
-Runner = Callable[[], "dict[str, Any] | Awaitable[dict[str, Any] | None] | None"]
+__all__ = ["AtCapacity", "DelegationHandle", "DelegationRegistry", "Job", "Runner"]
 
 #: How many delivered records are kept for listing (0.17.0: ``_MAX_RETAINED_COMPLETED``).
 RETENTION = 50
@@ -45,46 +44,73 @@ class AtCapacity(RuntimeError):
         return type(self), (self.limit, self.running)
 
 
-class Job:
-    """One delegation as the registry holds it: the record, and what to run."""
-
-    __slots__ = ("context", "interrupt_fn", "record", "result", "run", "runner", "state")
-
-    def __init__(self, record: dict[str, Any], runner: Runner, interrupt_fn: object) -> None:
-        self.record = record
-        self.runner: Runner | None = runner
-        self.interrupt_fn = interrupt_fn
-        self.context: contextvars.Context | None = contextvars.copy_context()
-        self.result: dict[str, Any] | None = None
-        #: Where its coroutine runs, if it has one.
-        self.run: Run | None = None
-        self.state = "running"
-
-
 class DelegationRegistry:
     """The delegations of one process and their way back.
 
-    ``dispatch`` takes a permit, records the delegation and hands its runner to a worker thread,
-    all without waiting. However the runner ends, exactly one completion event goes to the queue.
+    ``dispatch`` takes a permit, writes the delegation down and hands its runner to a worker thread.
+    However the runner ends, exactly one completion event goes to the queue.
+
+    With a ledger in a file nothing is lost with the process: a delegation is on disk before it
+    runs, its result before anybody can see the event, and an ``ack`` before the event is gone. What
+    an earlier process left comes back to a mailbox that is opened for its owner on ``queue``: what
+    was not delivered, and one event with status ``"lost"`` for what was running.
 
     Args:
         queue: where completion events go; a new ``CompletionQueue`` if none is given.
         capacity: how many delegations may run at once.
+        ledger: ``"memory"``, the path of a file, or a ``Ledger``.
+        redact: makes of a text what may be stored and shown; called with each text of a task and of
+            its result. A text for which it raises is withheld.
+        max_summary: the most characters of a summary that its event carries; the whole of it is
+            kept (``event``). ``None`` sets no bound.
+        max_total: the same of all summaries of a batch together.
 
     Attributes:
         queue: where completion events go.
         capacity: how many delegations may run at once; may be changed at any time.
+        ledger: where delegations are written down; may be changed for those to come.
     """
 
-    def __init__(self, queue: CompletionQueue[Any] | None = None, *, capacity: int = 3) -> None:
+    def __init__(
+        self,
+        queue: CompletionQueue[Any] | None = None,
+        *,
+        capacity: int = 3,
+        ledger: Ledger | str | os.PathLike[str] = "memory",
+        redact: Callable[[str], str] | None = None,
+        max_summary: int | None = None,
+        max_total: int | None = None,
+    ) -> None:
         self.queue: CompletionQueue[Any] = CompletionQueue() if queue is None else queue
         self.capacity = capacity
+        self.redact = redact
+        self.max_summary = max_summary
+        self.max_total = max_total
         #: Called in the worker's frame once an event is on the queue: the record as it ended.
         self.on_end: Callable[[dict[str, Any]], None] | None = None
         self._core: _core.Registry[Job] = _core.Registry(self.queue, RETENTION)
         self._workers: WorkerPool[tuple[DelegationRegistry, Job]] = WorkerPool(
             "async-delegate", _run, _orphaned
         )
+        self._wants: list[Want] = []
+        self.ledger = ledger
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where delegations are written down."""
+        return self._ledger
+
+    @ledger.setter
+    def ledger(self, ledger: Ledger | str | os.PathLike[str]) -> None:
+        self._ledger = _ledger.of(ledger)
+        if self._ledger.keeps_texts:
+            from . import _restore
+
+            _restore.serve_mailboxes(self)
+
+    def ledgers(self) -> tuple[Ledger, ...]:
+        """The ledgers in files that this registry has used, or is to use."""
+        return tuple(ledger for ledger in _ledger.opened() if ledger.is_followed_by(self))
 
     def dispatch(
         self,
@@ -99,6 +125,7 @@ class DelegationRegistry:
         origin_ui_session_id: str = "",
         parent_session_id: str | None = None,
         interrupt_fn: Callable[[], object] | None = None,
+        idempotency_key: str | None = None,
     ) -> DelegationHandle:
         """Start ``runner`` in the background, in a copy of the caller's ``contextvars`` context.
 
@@ -113,9 +140,13 @@ class DelegationRegistry:
                 to that address.
             interrupt_fn: tells the runner to stop; called from a helper thread. A coroutine is
                 cancelled, too.
+            idempotency_key: what tells the task from others of the same address. Dispatched again
+                with the same key it is not run again: the handle is the first one's, also after a
+                restart, as long as the ledger keeps it.
 
         Raises:
             AtCapacity: ``capacity`` delegations run.
+            LedgerError: it cannot be written down; nothing runs.
             RuntimeError: no worker thread could be started.
             TypeError: the runner is not callable, or an address field is not a str.
         """
@@ -130,6 +161,7 @@ class DelegationRegistry:
             parent_session_id=parent_session_id,
         )
         job = Job(record, runner, interrupt_fn)
+        job.key = idempotency_key
         return self.start(job, capacity=self.capacity)
 
     def start(
@@ -140,11 +172,28 @@ class DelegationRegistry:
         if not callable(job.runner):
             raise TypeError(f"runner must be callable, not {type(job.runner).__name__}")
         owner = address(record)
+        if self.redact is not None:
+            job.record = record = _redact.fields(record, self.redact)
+        ledger = job.ledger = job.ledger or self._ledger
+        text = ""
+        if ledger.keeps_texts:
+            text = _json.dumps(record)
+            ledger.follow(self)
         is_coroutine = is_coroutine_function(job.runner)
         handle = DelegationHandle(self, job)
-        answer: str | tuple[int, int] | None = None
+        answer: str | tuple[str, str] | tuple[int, int] | None = None
         try:
-            answer = self._core.dispatch(delegation_id or None, capacity, elsewhere, owner, job)
+            answer = self._core.dispatch(
+                delegation_id or None,
+                capacity,
+                elsewhere,
+                owner,
+                job,
+                job.key,
+                ledger._core,
+                text,
+                record["dispatched_at"],
+            )
             if isinstance(answer, str):
                 record["delegation_id"] = delegation_id or answer
                 if job.interrupt_fn is not None:
@@ -164,26 +213,50 @@ class DelegationRegistry:
                 raise
         _log.pass_on()
         if isinstance(answer, tuple):
-            raise AtCapacity(*answer)
+            first, second = answer
+            if isinstance(second, str):
+                return self._known(second, ledger)
+            assert isinstance(first, int)
+            raise AtCapacity(first, second)
         return handle
+
+    def _known(self, delegation_id: str, ledger: Ledger) -> DelegationHandle:
+        """The handle of a delegation that was dispatched before, here or in another process."""
+        known = self._core.get(delegation_id)
+        if known is not None:
+            return DelegationHandle(self, known[0])
+        row = ledger._core.row(delegation_id)
+        if row is None:
+            raise _core.LedgerError(f"delegation {delegation_id} went just now; dispatch it again")
+        from . import _restore
+
+        return DelegationHandle(self, _restore.job_of(row, ledger))
 
     def active_count(self) -> int:
         """How many delegations run, in O(1)."""
         return self._core.running()
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """The delegations whose event had all its attempts, as in ``list``; also those that an
+        earlier process left in the ledger."""
+        from . import _restore
+
+        return _restore.dead_letters(self)
 
     def list(self) -> list[dict[str, Any]]:
         """Every record kept, in the order of dispatch.
 
         The running ones, all whose event waits, and the last 50 delivered. Each is a new dict with
         the gateway's keys (0.19.0: ``list_async_delegations``), ``state`` (design: the closed
-        enum) and ``delivery`` (``None``, ``"pending"``, ``"delivered"``).
+        enum) and ``delivery`` (``None``, ``"pending"``, ``"delivered"``, ``"dropped"``,
+        ``"dead"``).
         """
-        return [_shown(*row) for row in self._core.rows()]
+        return [shown(*row) for row in self._core.rows()]
 
     def get(self, delegation_id: str) -> dict[str, Any] | None:
         """One record as in ``list``, or ``None`` if it is not kept."""
         row = self._core.get(delegation_id)
-        return None if row is None else _shown(*row)
+        return None if row is None else shown(*row)
 
     def cancel(
         self,
@@ -229,24 +302,154 @@ class DelegationRegistry:
             logger.info("told %d delegation(s) to stop (%s)", count, reason)
         return count
 
-    def stats(self) -> dict[str, int]:
-        """Counts: ``running``, ``undelivered``, ``retained`` now; ``dispatched``, ``refused``,
-        ``discarded`` (ends that came after the end) so far."""
-        return self._core.stats()
+    def live_work(
+        self,
+        *,
+        session_key: str = "",
+        origin_ui_session_id: str = "",
+        parent_session_id: str = "",
+    ) -> dict[str, int]:
+        """How much is not done yet, of one owner (every given field is its own) or of all.
+
+        ``queued``, ``running``, ``finalizing`` (ended, its event not on the queue yet) and
+        ``undelivered``. A host suspends when all are zero.
+        """
+        owner = (session_key, origin_ui_session_id, parent_session_id)
+        counts = self._core.live_work(owner)
+        return dict(zip(("queued", "running", "finalizing", "undelivered"), counts, strict=True))
+
+    def redeliver(self, delegation_id: str) -> bool:
+        """Have an event that was delivered, dropped, parked or had all its attempts wait again.
+
+        Returns False if there is no such event, it waits already, or another process has it.
+
+        Raises:
+            LedgerError: the ledger cannot be written.
+        """
+        from . import _restore
+
+        return _restore.redeliver(self, delegation_id)
+
+    def drop(self, delegation_id: str) -> bool:
+        """Give up an event that waits, is parked, or had all its attempts; whether there was one.
+
+        Raises:
+            LedgerError: the ledger cannot be written.
+        """
+        ledger = self._ledger_of(delegation_id)
+        # What the queue held is dropped by this frame, not by the native one.
+        kept = self._core.take_out(delegation_id, True)
+        was_ours = kept is not None and self._core.drop(delegation_id)
+        return was_ours or ledger._core.discard(delegation_id) or kept is not None
+
+    def event(self, delegation_id: str) -> dict[str, Any] | None:
+        """The completion event of a delegation in full, also where a summary was cut; ``None``
+        before the end, or if it is not kept any more."""
+        known = self._core.get(delegation_id)
+        if known is not None and known[0].event is not None:
+            return known[0].event
+        ledger = self._ledger_of(delegation_id)
+        row = ledger.get(delegation_id) if ledger.keeps_texts and ledger.exists() else None
+        return None if row is None else row["event"]
+
+    def restore(
+        self,
+        *,
+        session_keys: Iterable[str] = (),
+        owns: Callable[[Any], object] | None = None,
+        ledger: Ledger | None = None,
+        proven: bool = False,
+        owner: object = None,
+    ) -> int:
+        """Put back on the queue what earlier processes left for an owner; return how much.
+
+        A mailbox on ``queue`` does so by itself when it is opened. What another process still holds
+        comes when its lease is over, if an ``owner`` is there to wait for it.
+
+        Args:
+            session_keys: the owner's keys.
+            owns: says of an event whether it is the owner's, where a key does not.
+            ledger: where to look; the registry's own if left out.
+            proven: whether every consumer of this process may have it. Else only those get it
+                who ask for its session key, or own its address.
+            owner: as long as it lives, what comes free later is put back, too. Any object with
+                weak references.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        from . import _restore
+
+        keys = tuple(session_keys)
+        ledger = ledger or self._ledger
+        if owner is None:
+            return _restore.take_over(self, keys, owns, ledger, proven)[0]
+        want = _restore.Want(owner, lambda: keys, owns, ledger, proven)
+        self._wants.append(want)
+        return _restore.ask(self, want)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts: ``running``, ``finalizing``, ``undelivered``, ``dead``, ``retained`` now;
+        ``dispatched``, ``refused``, ``discarded`` (ends that came after the end) so far; and
+        ``ledger``, see ``Ledger.health``."""
+        stats: dict[str, Any] = dict(self._core.stats())
+        stats["ledger"] = self._ledger.health()
+        return stats
+
+    def _ledger_of(self, delegation_id: str) -> Ledger:
+        """Where a delegation is written down."""
+        known = self._core.get(delegation_id)
+        return (None if known is None else known[0].ledger) or self._ledger
+
+    def _shown(self, event: dict[str, Any]) -> dict[str, Any]:
+        """An event as it goes on the queue."""
+        if self.max_summary is None and self.max_total is None:
+            return event
+        return _caps.capped(event, self.max_summary, self.max_total)
 
     def _end(self, job: Job, event: dict[str, Any]) -> None:
-        record = job.record
+        record, ledger = job.record, job.ledger or self._ledger
+        if self.redact is not None:
+            event = _redact.fields(event, self.redact)
         status = event["status"]
         record["status"], record["completed_at"] = status, event["completed_at"]
         word = _outcome.status_word(status)
-        ended = self._core.finish(record["delegation_id"], job, word, event)
+        text = ""
+        if ledger.keeps_texts:
+            text = _json.dumps(event)
+        else:
+            job.event = event
+        ended = self._core.finish(
+            record["delegation_id"],
+            job,
+            word,
+            self._shown(event),
+            text,
+            event["completed_at"],
+        )
         # The runner's closures go now, in this frame, not when the record does.
-        job.runner = job.context = job.interrupt_fn = job.run = None
+        job.runner = job.context = job.interrupt_fn = job.run = job.ending = None
         if ended is None:
             return
-        job.state, _ = ended
+        job.state, problem, _ = ended
+        if problem is not None:
+            _log.warning(
+                "delegation %s is delivered from memory: %s", record["delegation_id"], problem
+            )
         if self.on_end is not None:
             self.on_end(record)
+
+    def end_elsewhere(self, job: Job, event: dict[str, Any]) -> bool:
+        """Tell an end on a worker thread if it has to wait for the disk; whether that is so."""
+        if job.ledger is None or not job.ledger.keeps_texts:
+            return False
+        job.ending = event
+        try:
+            self._workers.submit((self, job))
+        except Exception:
+            # None can be started: it is told here.
+            return False
+        return True
 
     def __del__(self) -> None:
         # What is still kept is dropped by this frame, not by the native one.
@@ -260,128 +463,12 @@ class DelegationRegistry:
         self._core.clear()
 
 
-class DelegationHandle:
-    """One dispatched delegation."""
-
-    __slots__ = ("_job", "_registry")
-
-    def __init__(self, registry: DelegationRegistry, job: Job) -> None:
-        self._registry = registry
-        self._job = job
-
-    @property
-    def id(self) -> str:
-        """``deleg_`` and 16 hex digits."""
-        return str(self._job.record["delegation_id"])
-
-    @property
-    def state(self) -> str:
-        """``running``, or the state it ended in; also after the record was let go."""
-        return self._registry._core.state(self.id) or self._job.state
-
-    def result(self, timeout: float | None = None) -> dict[str, Any]:
-        """Wait for the end and return what the runner returned.
-
-        A runner that raised gives ``{"status": "error", "error": "ValueError: …", …}``.
-
-        Args:
-            timeout: seconds; ``None`` waits without end.
-
-        Raises:
-            TimeoutError: it still runs.
-            LookupError: its registry was cleared before it ended.
-        """
-        if not self._registry._core.wait(self.id, timeout):
-            raise TimeoutError(f"delegation {self.id} still runs after {timeout} s")
-        return self._result()
-
-    def __await__(self) -> Generator[Any, None, dict[str, Any]]:
-        """``await handle``: as ``result()``, in a task of any event loop.
-
-        A cancelled await does not cancel the delegation.
-        """
-        return self._ended().__await__()
-
-    async def _ended(self) -> dict[str, Any]:
-        from . import _aio
-
-        waiter = _aio.waiter()
-        while self._registry._core.await_end(self.id, waiter):
-            await _aio.wait(waiter)
-        return self._result()
-
-    def _result(self) -> dict[str, Any]:
-        if self._job.result is None:
-            raise LookupError(f"delegation {self.id} was forgotten before it ended")
-        return self._job.result
-
-    def cancel(self, reason: str = "cancelled") -> bool:
-        """Tell the runner to stop; whether it could be told."""
-        return self._registry.cancel(self.id, reason=reason) > 0
-
-    def __repr__(self) -> str:
-        return f"<DelegationHandle {self.id} {self.state}>"
-
-
-def new_record(
-    *,
-    goal: object,
-    context: object,
-    toolsets: Iterable[str] | None,
-    role: object,
-    model: object,
-    session_key: object,
-    origin_ui_session_id: object = "",
-    parent_session_id: object = None,
-    **more: object,
-) -> dict[str, Any]:
-    """A record in the gateway's shape (0.19.0: ``dispatch_async_delegation``)."""
-    return {
-        "delegation_id": "",
-        "goal": goal,
-        **more,
-        "context": context,
-        "toolsets": list(toolsets) if toolsets else None,
-        "role": role,
-        "model": model,
-        "session_key": session_key,
-        "origin_ui_session_id": origin_ui_session_id,
-        "parent_session_id": parent_session_id,
-        "status": "running",
-        "dispatched_at": time.time(),
-        "completed_at": None,
-    }
-
-
-def address(record: dict[str, Any]) -> tuple[str, str, str]:
-    """The owner's address in a record; ``None`` stands for an empty field.
-
-    Raises:
-        TypeError: a field is neither a str nor ``None``.
-    """
-    fields = []
-    for key in ("session_key", "origin_ui_session_id", "parent_session_id"):
-        value = record[key]
-        if value is None:
-            value = ""
-        if not isinstance(value, str):
-            raise TypeError(f"{key} must be a str, not {type(value).__name__}")
-        fields.append(value)
-    first, second, third = fields
-    return first, second, third
-
-
-def _shown(job: Job, state: str, delivery: str | None) -> dict[str, Any]:
-    shown = dict(job.record)
-    if state == "running":
-        # The record is completed just before the transition that makes it true.
-        shown["status"], shown["completed_at"] = "running", None
-    shown["state"], shown["delivery"] = state, delivery
-    return shown
-
-
 def _run(work: tuple[DelegationRegistry, Job]) -> None:
     registry, job = work
+    if job.ending is not None:
+        registry._end(job, job.ending)
+        _log.pass_on()
+        return
     first = registry._core.begin(job.record["delegation_id"], job)
     if first is None:
         return
@@ -413,6 +500,8 @@ def _run(work: tuple[DelegationRegistry, Job]) -> None:
 
 def _orphaned(work: tuple[DelegationRegistry, Job], exc: BaseException) -> None:
     registry, job = work
-    if registry._core.begin(job.record["delegation_id"], job):
+    if job.ending is not None:
+        registry._end(job, job.ending)
+    elif registry._core.begin(job.record["delegation_id"], job):
         event, _ = _outcome.failed(job, exc)
         registry._end(job, event)

@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::sync::Lock;
 use crate::wake::Signal;
 
-type Answer = Result<Outcome, Error>;
+/// What becomes of a write.
+pub type Answer = Result<Outcome, Error>;
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -61,6 +62,14 @@ impl Receipt {
     pub fn pending() -> (Self, Promise) {
         let pending = Arc::new(Lock::new(Pending::default()));
         (Self(Kind::Pending(pending.clone())), Promise(pending))
+    }
+
+    /// The answer, if it is there.
+    pub fn answer(&self) -> Option<Answer> {
+        match &self.0 {
+            Kind::Known(answer) => Some(answer.clone()),
+            Kind::Pending(pending) => pending.lock().answer.clone(),
+        }
     }
 
     /// The answer, if it is there; else `signal` is set when it is.

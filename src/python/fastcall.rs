@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::queue::PyCompletionQueue;
+use super::queue::{PyCompletionQueue, reopened};
 use super::route::RouteTexts;
 use crate::error::Error;
 use crate::queue::Wanted;
@@ -73,8 +73,11 @@ unsafe extern "C" fn put(
             if count == 1 && names.is_null() && !core.has_judges() {
                 let item = Borrowed::from_ptr(py, *args);
                 if let Some(texts) = RouteTexts::plain(&item) {
-                    match core.try_put(item.to_owned().unbind(), texts.route()) {
-                        Ok(()) => return ffi::Py_NewRef(ffi::Py_None()),
+                    match core.begin_put(item.to_owned().unbind(), texts.route()) {
+                        Ok(receipt) => {
+                            reopened(py, receipt);
+                            return ffi::Py_NewRef(ffi::Py_None());
+                        }
                         // Not dropped by PyO3, which does not know here that it is attached.
                         Err((item, _)) => ffi::Py_DECREF(item.into_ptr()),
                     }
@@ -98,7 +101,7 @@ unsafe extern "C" fn get(
             if count == 0 && names.is_null() {
                 let queue = Borrowed::from_ptr(py, slf).cast_unchecked::<PyCompletionQueue>();
                 let wanted = Wanted::default();
-                match queue.get().core.try_take(wanted) {
+                match queue.get().take_now(py, wanted) {
                     Ok(item) => return item.into_ptr(),
                     // Not the long way: who waits is to give the interpreter up at once.
                     Err(Error::Empty) => {

@@ -10,10 +10,11 @@ use pyo3::types::PyString;
 
 use super::loop_waker::PyWaiter;
 use super::queue::{Core as Queue, PyCompletionQueue, kinds, raise};
+use super::receipt::settled;
 use super::route::{full_address, key_text};
 use super::wait::{self, Flag};
 use crate::error::Error;
-use crate::queue::{Collector, LeaseId, Leased, Mailbox, Return, Selection};
+use crate::queue::{Acked, Collector, LeaseId, Leased, Mailbox, Return, Selection};
 use crate::wake::Signal;
 
 /// A core mailbox, of Python objects.
@@ -33,12 +34,20 @@ pub(super) struct PyLease {
 
 #[pymethods]
 impl PyLease {
-    /// Ends it: the event was delivered. Returns the event, for the Python frame to drop; nothing if
-    /// the lease had ended.
-    fn ack(&self) -> Vec<Py<PyAny>> {
-        let event = self.queue().ack(self.id);
+    /// Ends it, once that is written down: the event was delivered. Returns whether the lease held,
+    /// and the event, for the Python frame to drop.
+    fn ack(&self, py: Python<'_>) -> (bool, Option<Py<PyAny>>) {
+        let queue = self.queue();
+        let acked = queue.begin_ack(self.id);
         self.is_settled.store(true, Ordering::Relaxed);
-        event.into_iter().collect()
+        match acked {
+            Acked::NotHeld => (false, None),
+            Acked::Gone(event) => (true, Some(event)),
+            Acked::Writing { id, receipt } => {
+                let is_ours = settled(py, &receipt);
+                (is_ours, queue.finish_ack(id))
+            }
+        }
     }
 
     /// Ends it without delivery; whether it still held.
@@ -87,6 +96,7 @@ impl PyMailbox {
         unaddressed: Option<&Bound<'_, PyAny>>,
         has_say: bool,
         lease: Option<&Bound<'_, PyAny>>,
+        max_attempts: Option<u32>,
     ) -> PyResult<Self> {
         let owned = |keys: Vec<Bound<'_, PyString>>| -> Vec<String> {
             keys.iter().map(|key| key_text(key).into_owned()).collect()
@@ -99,6 +109,7 @@ impl PyMailbox {
             types: types.as_deref(),
             unaddressed: &unaddressed,
             has_say,
+            max_attempts,
         };
         let queue_core = &queue.get().core;
         let core = Mailbox::open(queue_core, selection, wait::seconds("lease", lease)?);
@@ -262,7 +273,7 @@ fn answer(
 }
 
 fn row(mailbox: &Bound<'_, PyMailbox>, leased: Leased<Py<PyAny>>) -> PyResult<Row> {
-    let Leased { item, id, attempt } = leased;
+    let Leased { item, id, attempt, .. } = leased;
     let (py, mailbox) = (mailbox.py(), mailbox.clone().unbind());
     let lease = PyLease { mailbox, id, is_settled: AtomicBool::new(false) };
     Ok((item, Py::new(py, lease)?, attempt))

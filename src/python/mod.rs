@@ -8,10 +8,12 @@ mod fastcall;
 mod fork;
 mod handoff;
 mod interpreter;
+mod ledger;
 mod log;
 mod loop_waker;
 mod mailbox;
 mod queue;
+mod receipt;
 mod registry;
 mod route;
 mod wait;
@@ -29,6 +31,8 @@ mod _core {
     #[pymodule_export]
     use super::handoff::PyHandoff;
     #[pymodule_export]
+    use super::ledger::PyLedger;
+    #[pymodule_export]
     use super::log::{set_log_level, take_log};
     #[pymodule_export]
     use super::loop_waker::{PyLoopWaker, PyWaiter};
@@ -41,6 +45,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::queue::{PyCompletionQueue, PyRoom};
+    #[pymodule_export]
+    use super::receipt::LedgerError;
     #[pymodule_export]
     use super::registry::PyRegistry;
     #[pymodule_export]

@@ -10,11 +10,13 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use super::loop_waker::PyWaiter;
+use super::receipt::{arrived, settled};
 use super::route::{RouteTexts, full_address, key_text, with_route};
 use super::wait::Flag;
 use super::{fork, wait};
 use crate::error::Error;
 use crate::event::Route;
+use crate::ledger::Receipt;
 use crate::queue::{CompletionQueue, Room, Wanted};
 
 /// The core queue, of Python objects.
@@ -111,8 +113,14 @@ impl PyCompletionQueue {
             // As queue.Queue does, also when there is room.
             wait::deadline(timeout)?;
         }
-        let put = self.with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
-        let Err((refused, error)) = put else { return Ok(()) };
+        let put = self.with_route(&item, |route| self.core.begin_put(item.clone().unbind(), route));
+        let (refused, error) = match put {
+            Ok(receipt) => {
+                reopened(py, receipt);
+                return Ok(());
+            }
+            Err(refused) => refused,
+        };
         if !matches!(error, Error::Full { .. }) || !block.0 {
             return Err(raise(py, &error));
         }
@@ -123,13 +131,14 @@ impl PyCompletionQueue {
     }
 
     fn put_nowait(&self, py: Python<'_>, item: Bound<'_, PyAny>) -> PyResult<()> {
-        let put = self.with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
-        put.map_err(|(_, error)| raise(py, &error))
+        let put = self.with_route(&item, |route| self.core.begin_put(item.clone().unbind(), route));
+        put.map(|receipt| reopened(py, receipt)).map_err(|(_, error)| raise(py, &error))
     }
 
     /// Undoes a get: the item is the first again.
-    fn put_back(&self, item: Bound<'_, PyAny>) {
-        self.with_route(&item, |route| self.core.put_back(item.clone().unbind(), route));
+    fn put_back(&self, py: Python<'_>, item: Bound<'_, PyAny>) {
+        let put = |route: Route<'_>| self.core.begin_put_back(item.clone().unbind(), route);
+        reopened(py, self.with_route(&item, put));
     }
 
     #[pyo3(
@@ -155,7 +164,7 @@ impl PyCompletionQueue {
             true => Some(wait::deadline(timeout)?),
             false => None,
         };
-        match (self.core.try_take(wanted), deadline) {
+        match (self.take_now(py, wanted), deadline) {
             (Err(Error::Empty), Some(deadline)) => self.get_when_there(py, wanted, deadline),
             (taken, _) => taken.map_err(|error| raise(py, &error)),
         }
@@ -171,9 +180,8 @@ impl PyCompletionQueue {
     ) -> PyResult<Py<PyAny>> {
         let kinds = types.map(kinds).transpose()?;
         let session_key = session_key.as_ref().map(key_text);
-        let taken =
-            self.core.try_take(wanted(kinds.as_deref(), session_key.as_deref(), unaddressed)?);
-        taken.map_err(|error| raise(py, &error))
+        let wanted = wanted(kinds.as_deref(), session_key.as_deref(), unaddressed)?;
+        self.take_now(py, wanted).map_err(|error| raise(py, &error))
     }
 
     fn qsize(&self) -> usize {
@@ -229,6 +237,11 @@ impl PyCompletionQueue {
     /// The events that are delivered to nobody any more, in order.
     fn _parked(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
         self.core.parked(|event| event.clone_ref(py))
+    }
+
+    /// The events that had all their attempts, in order.
+    fn _dead_letters(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.core.dead_letters(|event| event.clone_ref(py))
     }
 
     fn _new_epoch(&self, session_key: &Bound<'_, PyString>) -> u32 {
@@ -312,8 +325,11 @@ impl PyCompletionQueue {
         let mut putter = self.core.putter();
         let mut last = false;
         loop {
-            match self.core.try_put(item, route) {
-                Ok(()) => return Ok(()),
+            match self.core.begin_put(item, route) {
+                Ok(receipt) => {
+                    reopened(py, receipt);
+                    return Ok(());
+                }
                 Err((refused, Error::Full { .. })) if !last => item = refused,
                 Err((_, error)) => return Err(raise(py, &error)),
             }
@@ -332,12 +348,32 @@ impl PyCompletionQueue {
         let mut taker = self.core.taker(wanted);
         let mut last = false;
         loop {
-            match taker.poll() {
+            match taker.begin() {
+                Ok(departed) => {
+                    if let Some(item) = arrived(py, departed) {
+                        return Ok(item);
+                    }
+                }
                 Err(Error::Empty) if !last => {
                     last = !wait::wait(py, taker.signal(), deadline)?;
                 }
-                taken => return taken.map_err(|error| raise(py, &error)),
+                Err(error) => return Err(raise(py, &error)),
             }
         }
+    }
+
+    pub(super) fn take_now(&self, py: Python<'_>, wanted: Wanted<'_>) -> Result<Py<PyAny>, Error> {
+        loop {
+            if let Some(item) = arrived(py, self.core.begin_take(wanted)?) {
+                return Ok(item);
+            }
+        }
+    }
+}
+
+/// Waits for the write that undoes a take.
+pub(super) fn reopened(py: Python<'_>, receipt: Option<Receipt>) {
+    if let Some(receipt) = receipt {
+        settled(py, &receipt);
     }
 }

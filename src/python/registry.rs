@@ -1,6 +1,7 @@
 //! The registry as Python sees it: records are Python objects, their states are the core's.
 
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -8,14 +9,17 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::ledger::{PyLedger, millis};
 use super::loop_waker::PyWaiter;
 use super::queue::{Core as Queue, PyCompletionQueue};
+use super::receipt::{answer, ledger_error, settled};
 use super::route::{key_text, with_route};
 use super::{fork, wait};
 use crate::error::Error;
 use crate::event::{Owner, Route, Selector};
+use crate::ledger::{Hold, Home, Outcome, Write};
 use crate::queue::DeliveryObserver;
-use crate::registry::{DelegationRegistry, Record, State};
+use crate::registry::{DelegationRegistry, Dispatched, LiveWork, Record, Request, State};
 
 /// The core registry, of Python objects.
 pub(super) type Core = DelegationRegistry<Py<PyAny>>;
@@ -23,12 +27,23 @@ pub(super) type Core = DelegationRegistry<Py<PyAny>>;
 /// A record as Python gets it: its payload, its state, where its event stands.
 type Row = (Py<PyAny>, &'static str, Option<&'static str>);
 
-/// What a dispatch answers: an id, or the limit and how many run.
+/// What a dispatch answers.
 #[derive(IntoPyObject)]
-enum Dispatched {
+enum Answer {
+    /// The id of what has begun.
     Id(String),
+    /// `"existing"`, and the id of the owner's delegation with that key.
+    Existing((&'static str, String)),
+    /// The limit, and how many run.
     AtCapacity((usize, usize)),
 }
+
+/// What an end answers: the state, what kept it from being written down, and the payloads that
+/// retention let go, for the Python frame to drop.
+type Ended = (&'static str, Option<String>, Vec<Py<PyAny>>);
+
+/// How long a dispatch waits for its row, and an end for its.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Delegations and the queue their events go to.
 #[pyclass(name = "Registry", module = "hermes_core._core", frozen)]
@@ -48,31 +63,64 @@ impl PyRegistry {
         Self { core, queue: queue.core.clone() }
     }
 
-    /// Records a running delegation of `owner`: session key, UI session id, parent session id.
+    /// Records a running delegation of `owner` (session key, UI session id, parent session id), once
+    /// its row is written.
+    #[allow(clippy::too_many_arguments)]
     fn dispatch(
         &self,
+        py: Python<'_>,
         id: Option<Bound<'_, PyString>>,
         limit: isize,
         elsewhere: usize,
         owner: [Bound<'_, PyString>; 3],
-        payload: Py<PyAny>,
-    ) -> PyResult<Dispatched> {
+        payload: Bound<'_, PyAny>,
+        key: Option<Bound<'_, PyString>>,
+        ledger: &PyLedger,
+        record: &str,
+        dispatched_at: f64,
+    ) -> PyResult<Answer> {
         let [session_key, origin_ui_session_id, parent_session_id] = owner.map(text);
         let epoch = Some(self.queue.epoch(&session_key));
-        let owner = Owner { session_key, origin_ui_session_id, parent_session_id, epoch };
-        let limit = usize::try_from(limit).unwrap_or(0);
-        match self.core.dispatch(
-            id.as_ref().map(key_text).as_deref(),
-            limit,
+        let id = id.as_ref().map(key_text);
+        let key = key.as_ref().map(key_text);
+        let request = Request {
+            id: id.as_deref(),
+            limit: usize::try_from(limit).unwrap_or(0),
             elsewhere,
-            owner,
-            payload,
-        ) {
-            Ok(id) => Ok(Dispatched::Id(id.as_ref().to_owned())),
-            Err(refused) => match refused.error {
-                Error::AtCapacity { limit, running } => {
-                    Ok(Dispatched::AtCapacity((limit, running)))
+            owner: Owner { session_key, origin_ui_session_id, parent_session_id, epoch },
+            idempotency_key: key.as_deref(),
+            ledger: Some(ledger.core.clone()),
+            record: record.into(),
+            dispatched_at: millis(dispatched_at),
+        };
+        let deadline = Instant::now().checked_add(PATIENCE);
+        match self.core.begin_dispatch(request, payload.clone().unbind()) {
+            Ok(Dispatched::New { id, receipt, promise }) => {
+                let Some(receipt) = receipt else { return Ok(Answer::Id((*id).to_owned())) };
+                let written = answer(py, &receipt, deadline);
+                if !matches!(written, Ok(Ok(Outcome::Done))) {
+                    self.core.withdraw(|record| record.payload.is(&payload));
                 }
+                let written = written?;
+                if let Some(promise) = promise {
+                    promise.answer(written.clone());
+                }
+                match written {
+                    Ok(Outcome::Exists(id)) => Ok(Answer::Existing(("existing", id.into()))),
+                    Ok(_) => Ok(Answer::Id((*id).to_owned())),
+                    Err(error) => Err(ledger_error(&error)),
+                }
+            }
+            Ok(Dispatched::Existing { id, receipt }) => {
+                let written = receipt.map(|receipt| answer(py, &receipt, deadline)).transpose()?;
+                match written {
+                    Some(Err(error)) => Err(ledger_error(&error)),
+                    Some(Ok(Outcome::Exists(id))) => Ok(Answer::Existing(("existing", id.into()))),
+                    _ => Ok(Answer::Existing(("existing", (*id).to_owned()))),
+                }
+            }
+            Err(refused) => match refused.error {
+                Error::AtCapacity { limit, running } => Ok(Answer::AtCapacity((limit, running))),
                 error => Err(PyValueError::new_err(error.to_string())),
             },
         }
@@ -88,27 +136,104 @@ impl PyRegistry {
         self.core.withdraw(|record| record.payload.is(payload)).is_some()
     }
 
-    /// Ends a delegation with the runner's status word and publishes its event. `None` if it had
-    /// ended; else its state, and the payloads that retention let go, for the Python frame to drop.
+    /// Ends a delegation with the runner's status word, has that written down as `text`, and
+    /// publishes its event. `None` if it had ended, here or in the eyes of another process.
+    #[allow(clippy::too_many_arguments)]
     fn finish(
         &self,
+        py: Python<'_>,
         id: &Bound<'_, PyString>,
         payload: &Bound<'_, PyAny>,
         status: &Bound<'_, PyString>,
         event: Bound<'_, PyDict>,
-    ) -> Option<(&'static str, Vec<Py<PyAny>>)> {
+        text: &str,
+        completed_at: f64,
+    ) -> Option<Ended> {
         let state = State::from_status(&status.to_string_lossy());
-        // First: this may run Python code, and under the route's borrowed texts none may run.
         let id = key_text(id);
         let epoch = self.core.with(&id, |record| record.owner.epoch).flatten();
-        let ended = with_route(&event, self.queue.has_judges(), |route| {
+        let ending = self.core.end(&id, state, |record| record.payload.is(payload))?;
+        let mut problem = None;
+        if let Some(home) = &ending.home {
+            let receipt = home.submit(|hold| Write::Finish {
+                hold,
+                state,
+                event: text.into(),
+                completed_at: millis(completed_at),
+            });
+            let written = receipt.answer().unwrap_or_else(|| {
+                py.detach(|| receipt.wait(Instant::now().checked_add(PATIENCE)))
+            });
+            match written {
+                Ok(Outcome::Fenced) => {
+                    self.core.supersede(ending);
+                    return None;
+                }
+                Ok(_) => {}
+                Err(error) => problem = Some(error.to_string()),
+            }
+        }
+        with_route(&event, self.queue.has_judges(), |route| {
             let route = Route { epoch, ..route };
             let item = event.clone().into_any().unbind();
-            let is_it = |record: &Record<Py<PyAny>>| record.payload.is(payload);
-            let publish = || self.queue.publish(item, route);
-            self.core.finish_if(&id, state, is_it, publish)
+            self.core.publish(ending, |home| self.queue.publish(item, route, home));
         });
-        ended.then(|| (state.name(), self.core.prune()))
+        Some((state.name(), problem, self.core.prune()))
+    }
+
+    /// Records what an earlier process left, or is to be delivered again, and puts its event, for
+    /// everybody or for those alone who prove that it is their owner's. Returns whether it did, and
+    /// what the Python frame is to drop.
+    #[allow(clippy::too_many_arguments)]
+    fn restore(
+        &self,
+        ledger: &PyLedger,
+        id: &Bound<'_, PyString>,
+        fence: u64,
+        owner: [Bound<'_, PyString>; 3],
+        state: &str,
+        attempts: u32,
+        payload: Py<PyAny>,
+        event: Bound<'_, PyDict>,
+        is_exclusive: bool,
+    ) -> (bool, Option<Py<PyAny>>) {
+        let [session_key, origin_ui_session_id, parent_session_id] = owner.map(text);
+        let epoch = Some(self.queue.epoch(&session_key));
+        let owner = Owner { session_key, origin_ui_session_id, parent_session_id, epoch };
+        let hold = Hold { id: (*key_text(id)).into(), fence };
+        let home = Arc::new(Home::new(ledger.core.clone(), hold));
+        let state = State::named(state).unwrap_or(State::Lost);
+        let restored = with_route(&event, self.queue.has_judges(), |route| {
+            let route = Route { epoch, ..route };
+            let item = event.clone().into_any().unbind();
+            let put = |home| self.queue.restore(item, route, home, attempts, is_exclusive);
+            self.core.restore(home, owner, state, payload, put)
+        });
+        match restored {
+            Ok(before) => (true, before),
+            Err(payload) => (false, Some(payload)),
+        }
+    }
+
+    /// Takes the event of a delegation out of the queue: one that waits too, if `waiting` says so.
+    /// Returns it, for the Python frame to drop.
+    fn take_out(&self, id: &Bound<'_, PyString>, waiting: bool) -> Option<Py<PyAny>> {
+        self.queue.discard(&key_text(id), waiting)
+    }
+
+    /// Writes down that the event of a delegation of ours was given up; whether it was ours.
+    fn drop(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> bool {
+        let home = self.core.with(&key_text(id), |record| record.home.clone()).flatten();
+        home.is_some_and(|home| settled(py, &home.submit(Write::Drop)))
+    }
+
+    /// How many delegations of an owner, or of all, are queued, run, have ended and are not
+    /// published, and wait for their delivery.
+    fn live_work(&self, owner: [Bound<'_, PyString>; 3]) -> (usize, usize, usize, usize) {
+        let [session_key, origin_ui_session_id, parent_session_id] = owner.map(text);
+        let selector = Selector { session_key, origin_ui_session_id, parent_session_id };
+        let LiveWork { queued, running, finalizing, undelivered } = self.core.live_work(&selector);
+        (queued, running, finalizing, undelivered)
     }
 
     fn running(&self) -> usize {
@@ -170,6 +295,8 @@ impl PyRegistry {
         let counts = PyDict::new(py);
         counts.set_item(intern!(py, "running"), stats.running)?;
         counts.set_item(intern!(py, "undelivered"), stats.undelivered)?;
+        counts.set_item(intern!(py, "finalizing"), stats.finalizing)?;
+        counts.set_item(intern!(py, "dead"), stats.dead)?;
         counts.set_item(intern!(py, "retained"), stats.retained)?;
         counts.set_item(intern!(py, "dispatched"), stats.dispatched)?;
         counts.set_item(intern!(py, "refused"), stats.refused)?;

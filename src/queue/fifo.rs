@@ -5,12 +5,14 @@
 //! judges by it.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::Wanted;
 use super::lane::{End, Lane, Link, Linked, Links, NIL};
 use super::names::NameId;
 use super::routes::{Arrival, Place, RouteId, Routes};
 use crate::event::Route;
+use crate::ledger::Home;
 
 #[derive(Debug)]
 struct Slot<T> {
@@ -23,6 +25,10 @@ struct Slot<T> {
     delegation_id: Option<Box<str>>,
     epoch: Option<NonZeroU32>,
     attempts: u32,
+    // Only for those who prove that it is their owner's.
+    is_exclusive: bool,
+    // Where what it ends is written down.
+    home: Option<Arc<Home>>,
 }
 
 impl<T> Slot<T> {
@@ -46,6 +52,7 @@ impl<T> Linked for Slot<T> {
 pub(super) struct Taken<T> {
     pub(super) item: T,
     pub(super) delegation_id: Option<Box<str>>,
+    pub(super) home: Option<Arc<Home>>,
 }
 
 /// The FIFO with its lanes.
@@ -55,6 +62,8 @@ pub(super) struct RoutedFifo<T> {
     slots: Vec<Slot<T>>,
     free: u32,
     all: Lane,
+    // As `all`, of those that not everybody may have.
+    exclusive: Lane,
     len: usize,
     // Slots that hold an event, waiting or not.
     used: usize,
@@ -70,6 +79,7 @@ impl<T> Default for RoutedFifo<T> {
             slots: Vec::new(),
             free: NIL,
             all: Lane::default(),
+            exclusive: Lane::default(),
             len: 0,
             used: 0,
             first_seq: 0,
@@ -79,7 +89,7 @@ impl<T> Default for RoutedFifo<T> {
 }
 
 impl<T> RoutedFifo<T> {
-    /// How many events wait.
+    /// How many events wait that anybody may have.
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -98,9 +108,24 @@ impl<T> RoutedFifo<T> {
             Place::Filed((Some(_), Some(_))) => Link::Route,
             Place::Full(_) => Link::Full,
         };
+        self.follow(self.head(place), link)
+    }
+
+    fn follow(&self, head: u32, link: Link) -> impl Iterator<Item = u32> + '_ {
         let some = |index: u32| (index != NIL).then_some(index);
         let next = move |&index: &u32| some(self.slots[index as usize].links.next[link as usize]);
-        std::iter::successors(some(self.head(place)), next)
+        std::iter::successors(some(head), next)
+    }
+
+    /// The slots of all waiting events, in order.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = u32> + '_ {
+        let mut open = self.follow(self.all.head, Link::All).peekable();
+        let mut exclusive = self.follow(self.exclusive.head, Link::All).peekable();
+        std::iter::from_fn(move || match (open.peek(), exclusive.peek()) {
+            (Some(&one), Some(&other)) if self.seq(other) < self.seq(one) => exclusive.next(),
+            (Some(_), _) => open.next(),
+            (None, _) => exclusive.next(),
+        })
     }
 
     /// Adds an event; returns its slot. It waits from [`Self::link`] on. The delegation that it
@@ -142,6 +167,8 @@ impl<T> RoutedFifo<T> {
                 delegation_id,
                 epoch,
                 attempts: 0,
+                is_exclusive: false,
+                home: None,
             });
             return index;
         }
@@ -152,6 +179,7 @@ impl<T> RoutedFifo<T> {
         slot.item = Some(item);
         (slot.route, slot.full, slot.seq) = (stored, full, seq);
         (slot.delegation_id, slot.epoch, slot.attempts) = (delegation_id, epoch, 0);
+        slot.is_exclusive = false;
         index
     }
 
@@ -159,32 +187,33 @@ impl<T> RoutedFifo<T> {
     #[inline]
     pub(super) fn link(&mut self, index: u32, end: End) {
         self.each_lane(index, |lane, slots, link| lane.link(slots, link, index, end));
-        self.len += 1;
+        self.len += usize::from(!self.slots[index as usize].is_exclusive);
     }
 
     /// Lets an event that waited before wait again, in its place.
     pub(super) fn link_again(&mut self, index: u32) {
         self.each_lane(index, |lane, slots, link| lane.link_again(slots, link, index));
-        self.len += 1;
+        self.len += usize::from(!self.slots[index as usize].is_exclusive);
     }
 
     /// Takes a waiting event out of its lanes; its slot keeps it.
     #[inline]
     pub(super) fn unlink(&mut self, index: u32) {
         self.each_lane(index, |lane, slots, link| lane.unlink(slots, link, index));
-        self.len -= 1;
+        self.len -= usize::from(!self.slots[index as usize].is_exclusive);
     }
 
     #[inline]
     fn each_lane(&mut self, index: u32, mut visit: impl FnMut(&mut Lane, &mut [Slot<T>], Link)) {
         let slots = &mut self.slots[..];
-        let Slot { route, full, .. } = slots[index as usize];
+        let Slot { route, full, is_exclusive, .. } = slots[index as usize];
         let (owner, kind) = self.routes.address(route);
-        visit(&mut self.all, slots, Link::All);
+        let owner = owner.filter(|&owner| !is_exclusive || self.routes.is_somebody(owner));
+        visit(if is_exclusive { &mut self.exclusive } else { &mut self.all }, slots, Link::All);
         if let Some(owner) = owner {
             visit(self.routes.owners.lane_mut(owner), slots, Link::Owner);
         }
-        if let Some(kind) = kind {
+        if let Some(kind) = kind.filter(|_| !is_exclusive) {
             visit(self.routes.kinds.lane_mut(kind), slots, Link::Kind);
         }
         if owner.is_some() && kind.is_some() {
@@ -197,8 +226,10 @@ impl<T> RoutedFifo<T> {
 
     /// Where a stored event arrived.
     pub(super) fn arrival(&self, index: u32) -> Arrival {
-        let Slot { route, full, .. } = self.slots[index as usize];
-        Arrival { address: self.routes.address(route), full }
+        let Slot { route, full, is_exclusive, .. } = self.slots[index as usize];
+        let (owner, kind) = self.routes.address(route);
+        let owner = owner.filter(|&owner| !is_exclusive || self.routes.is_somebody(owner));
+        Arrival { address: (owner, kind), full, is_exclusive }
     }
 
     /// Files a stored event under its full address too.
@@ -232,6 +263,27 @@ impl<T> RoutedFifo<T> {
         self.slots[index as usize].epoch
     }
 
+    /// The delegation that it ends, if that counts.
+    pub(super) fn delegation_id(&self, index: u32) -> Option<&str> {
+        self.slots[index as usize].delegation_id.as_deref()
+    }
+
+    /// Where what it ends is written down, if it is.
+    pub(super) fn home(&self, index: u32) -> Option<&Arc<Home>> {
+        self.slots[index as usize].home.as_ref()
+    }
+
+    /// Says where what a stored event ends is written down.
+    pub(super) fn set_home(&mut self, index: u32, home: Option<Arc<Home>>) {
+        self.slots[index as usize].home = home;
+    }
+
+    /// Says whether a stored event, which does not wait yet, is for those alone who ask for its
+    /// owner's.
+    pub(super) fn set_exclusive(&mut self, index: u32, is_exclusive: bool) {
+        self.slots[index as usize].is_exclusive = is_exclusive;
+    }
+
     /// How often it was handed out.
     pub(super) fn attempts(&mut self, index: u32) -> &mut u32 {
         &mut self.slots[index as usize].attempts
@@ -239,8 +291,8 @@ impl<T> RoutedFifo<T> {
 
     /// Removes every waiting event, in order.
     pub(super) fn drain(&mut self) -> Vec<Taken<T>> {
-        let next = |fifo: &mut Self| (fifo.all.head != NIL).then(|| fifo.remove(fifo.all.head));
-        std::iter::from_fn(|| next(self)).collect()
+        let waiting: Vec<_> = self.waiting().collect();
+        waiting.into_iter().map(|index| self.remove(index)).collect()
     }
 
     /// The slot of the first event that waits at one of these places.
@@ -303,6 +355,7 @@ impl<T> RoutedFifo<T> {
         let slot = &mut self.slots[index as usize];
         let item = slot.item.take().expect("a stored event");
         let delegation_id = slot.delegation_id.take();
+        let home = slot.home.take();
         let (route, full) = (slot.route, slot.full.take());
         slot.links.next[0] = self.free;
         self.free = index;
@@ -314,7 +367,7 @@ impl<T> RoutedFifo<T> {
             self.slots = Vec::new();
             self.free = NIL;
         }
-        Taken { item, delegation_id }
+        Taken { item, delegation_id, home }
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Selection<'a> {
     pub unaddressed: &'a [String],
     /// Whether the host says itself what else is the owner's, see [`Mailbox::next_question`].
     pub has_say: bool,
+    /// How often an event is tried until it is a dead letter; `None` tries for good.
+    pub max_attempts: Option<u32>,
 }
 
 /// What the queue knows of a mailbox.
@@ -156,14 +158,10 @@ impl<T> State<T> {
         }
     }
 
-    fn hand_out<R>(
-        &mut self,
-        index: u32,
-        due: Option<Instant>,
-        share: impl FnOnce(&T) -> R,
-    ) -> Leased<R> {
-        let (id, attempt) = self.lease(index, due);
-        Leased { item: share(self.events.item(index)), id, attempt }
+    fn hand_out<R>(&mut self, index: u32, terms: Terms, share: impl FnOnce(&T) -> R) -> Leased<R> {
+        let (id, attempt) = self.lease(index, terms.due, terms.max_attempts);
+        let home = self.events.home(index).cloned();
+        Leased { item: share(self.events.item(index)), id, attempt, home }
     }
 
     fn count(&self, id: MailboxId) -> usize {
@@ -218,6 +216,14 @@ pub struct Mailbox<T> {
     queue: Arc<CompletionQueue<T>>,
     id: MailboxId,
     lease: Option<Duration>,
+    max_attempts: Option<u32>,
+}
+
+/// On what terms an event is handed out.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    due: Option<Instant>,
+    max_attempts: Option<u32>,
 }
 
 impl<T> Mailbox<T> {
@@ -236,7 +242,7 @@ impl<T> Mailbox<T> {
             state.appoint_judge(id);
         }
         drop(state);
-        Self { queue: queue.clone(), id, lease }
+        Self { queue: queue.clone(), id, lease, max_attempts: selection.max_attempts }
     }
 
     pub(super) fn id(&self) -> MailboxId {
@@ -339,14 +345,14 @@ impl<T: Send + 'static> Collector<T> {
     /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the mailbox is closed or the
     /// queue shut down, [`Error::Unjudged`] if there is an address to judge first.
     pub fn poll<R>(&mut self, share: impl FnOnce(&T) -> R) -> Result<Leased<R>, Error> {
-        let due = self.mailbox.due();
+        let terms = self.mailbox.terms();
         let queue = &self.mailbox.queue;
         let leased =
-            self.registration.poll(queue, |state, index| state.hand_out(index, due, share))?;
-        if due.is_some() {
+            self.registration.poll(queue, |state, index| state.hand_out(index, terms, share))?;
+        if terms.due.is_some() {
             queue.arm_timer();
         }
-        Ok(leased)
+        Ok(leased.counted())
     }
 
     /// What wakes it.
@@ -361,21 +367,22 @@ impl<T: Send + 'static> Mailbox<T> {
     /// # Errors
     /// As there.
     pub fn collect<R>(&self, share: impl FnOnce(&T) -> R) -> Result<Leased<R>, Error> {
-        let due = self.due();
+        let terms = self.terms();
         let mut state = self.queue.state.0.lock();
         let Some(index) = state.events.first_at(state.places_of(self.id)?.as_slice()) else {
             return Err(if state.shutdown { Error::ShutDown } else { Error::Empty });
         };
-        let leased = state.hand_out(index, due, share);
+        let leased = state.hand_out(index, terms, share);
         let armed = state.leases.arm();
         drop(state);
         self.queue.arm(armed);
-        Ok(leased)
+        Ok(leased.counted())
     }
 
-    /// When a lease that starts now ends by itself.
-    fn due(&self) -> Option<Instant> {
-        self.lease.and_then(|lease| Instant::now().checked_add(lease))
+    /// The terms of a lease that starts now.
+    fn terms(&self) -> Terms {
+        let due = self.lease.and_then(|lease| Instant::now().checked_add(lease));
+        Terms { due, max_attempts: self.max_attempts }
     }
 }
 

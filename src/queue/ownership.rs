@@ -63,7 +63,8 @@ pub struct Question<R> {
 impl<T> State<T> {
     /// Has the mailboxes with a say judge the address of a waiting event, those that do not know it.
     pub(super) fn ask_judges(&mut self, index: u32) {
-        let Arrival { full: Some(full), address: (_, kind) } = self.events.arrival(index) else {
+        let Arrival { full: Some(full), address: (_, kind), .. } = self.events.arrival(index)
+        else {
             return;
         };
         let count = self.judges.judges.len();
@@ -121,7 +122,7 @@ impl<T> State<T> {
     /// Makes a mailbox one with a say; it is asked of everything that waits.
     pub(super) fn appoint_judge(&mut self, id: MailboxId) {
         self.judges.judges.insert(id, Judge::default());
-        let waiting: Vec<_> = self.events.lane(Place::Filed((None, None))).collect();
+        let waiting: Vec<_> = self.events.waiting().collect();
         for index in waiting {
             self.ask_judges(index);
         }
@@ -191,7 +192,7 @@ impl<T> CompletionQueue<T> {
         if !state.events.is_unfiled(index) || state.events.seq(index) != seq {
             return;
         }
-        if state.leases.holds(index) || state.parked.contains(&(seq, index)) {
+        if !state.waits(index) {
             state.events.file(index, full);
             return;
         }

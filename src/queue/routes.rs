@@ -25,6 +25,8 @@ pub(super) type Address = (Option<NameId>, Option<NameId>);
 pub(super) struct Arrival {
     pub(super) address: Address,
     pub(super) full: Option<NameId>,
+    /// Whether only those get it who prove that it is their owner's.
+    pub(super) is_exclusive: bool,
 }
 
 /// What somebody may wait for: an owner's events, of a kind or of any, or those of a full address.
@@ -42,7 +44,7 @@ impl Place {
         let (owner, kind) = arrival.address;
         match self {
             Self::Filed((of, which)) => {
-                of.is_none_or(|of| owner == Some(of))
+                of.map_or(!arrival.is_exclusive, |of| owner == Some(of))
                     && which.is_none_or(|which| kind == Some(which))
             }
             Self::Full(full) => arrival.full == Some(full),
@@ -134,6 +136,11 @@ impl Routes {
     /// The owner and kind of a route.
     pub(super) fn address(&self, id: RouteId) -> Address {
         self.entries[id.0 as usize].address
+    }
+
+    /// Whether an owner's name is not the empty one.
+    pub(super) fn is_somebody(&self, owner: NameId) -> bool {
+        !self.owners.name(owner).is_empty()
     }
 
     /// The lane of the events of that route.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::mailbox::MailboxId;
 use super::routes::Arrival;
+use super::settle::{Departed, departed};
 use super::waiters::{Places, Ticket};
-use super::{CompletionQueue, State, delivered};
+use super::{CompletionQueue, State};
 use crate::error::Error;
 use crate::wake::Signal;
 
@@ -146,14 +147,14 @@ impl<'a, T> Taker<'a, T> {
         Self { queue, registration }
     }
 
-    /// Takes the first event wanted, or registers to be woken for one.
+    /// As [`Self::poll`], with what is to be waited for.
     ///
     /// # Errors
-    /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the queue is shut down.
-    pub fn poll(&mut self) -> Result<T, Error> {
+    /// As there.
+    pub fn begin(&mut self) -> Result<Departed<T>, Error> {
         let take = |state: &mut State<T>, index| state.take(index);
         let (taken, observers) = self.registration.poll(self.queue, take)?;
-        Ok(delivered(taken, observers))
+        Ok(departed(taken, observers))
     }
 
     /// What wakes this take.

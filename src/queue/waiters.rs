@@ -100,7 +100,8 @@ impl Waiters {
         }
         let (owner, kind) = arrival.address;
         let filed = [(None, None), (owner, None), (None, kind), (owner, kind)];
-        let places = filed.into_iter().map(Place::Filed).chain(arrival.full.map(Place::Full));
+        let filed = filed.into_iter().filter(|(owner, _)| !arrival.is_exclusive || owner.is_some());
+        let places = filed.map(Place::Filed).chain(arrival.full.map(Place::Full));
         let first = |place| self.lanes.get(&place)?.first().copied();
         let ticket = places.filter_map(first).min()?;
         self.wake(ticket);

@@ -64,6 +64,11 @@ impl State {
         }
     }
 
+    /// The state of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// The terminal state that a runner's own status word means.
     ///
     /// hermes-agent's runners say `completed`, `failed`, `error`, `interrupted`, `timeout` (0.17.0:

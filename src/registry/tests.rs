@@ -1,6 +1,7 @@
 //! What only the table's own module can see.
 
 use super::*;
+use crate::queue::DeliveryObserver;
 
 #[test]
 fn events_that_circulate_do_not_grow_the_list_of_delivered_ones() {

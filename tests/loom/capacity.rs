@@ -118,7 +118,7 @@ fn f6_whoever_sees_the_event_finds_the_place_free() {
             dispatch(registry, "next").map(|()| event)
         });
         let (registry, queue) = &*shared;
-        registry.finish("d", State::Completed, || queue.publish(1, to("a", "k")));
+        registry.finish("d", State::Completed, || queue.publish(1, to("a", "k"), None));
         assert_eq!(consumer.join().unwrap(), Ok(1));
     });
 }

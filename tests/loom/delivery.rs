@@ -41,7 +41,7 @@ impl Shared {
     }
 
     fn finish(&self) {
-        let publish = || self.queue.publish(EVENT, ends());
+        let publish = || self.queue.publish(EVENT, ends(), None);
         assert!(self.registry.finish("d", State::Completed, publish));
     }
 

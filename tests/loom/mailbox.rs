@@ -319,7 +319,7 @@ fn ends() -> Route<'static> {
 fn f14_an_end_beside_a_new_epoch_is_parked() {
     model(|| {
         let shared = shared(["a"], None);
-        let ender = spawn(&shared, |shared| shared.queue.publish(1, ends()));
+        let ender = spawn(&shared, |shared| shared.queue.publish(1, ends(), None));
         shared.queue.new_epoch("a");
         ender.join().unwrap();
         assert_eq!((shared.queue.len(), shared.queue.parked(|&item| item)), (0, vec![1]));
@@ -330,7 +330,7 @@ fn f14_an_end_beside_a_new_epoch_is_parked() {
 fn f14_an_event_that_comes_back_beside_a_new_epoch_is_parked() {
     model(|| {
         let shared = shared(["a"], None);
-        shared.queue.publish(1, ends());
+        shared.queue.publish(1, ends(), None);
         let leased = shared.boxes[0].collect(|&item| item).unwrap();
         let giver = spawn(&shared, move |shared| {
             shared.queue.give_back(leased.id, Return::Nack, Duration::ZERO)

@@ -40,7 +40,7 @@ fn f1_a_put_wakes_a_waiting_take() {
     model(|| {
         let queue = Arc::new(Queue::new(0));
         let taker = spawn(&queue, |queue| queue.take(ANY, None));
-        queue.publish(7, to("a", "k"));
+        queue.publish(7, to("a", "k"), None);
         assert_eq!(taker.join().unwrap(), Ok(7));
     });
 }
@@ -50,8 +50,8 @@ fn f11_two_takers_get_one_event_each() {
     model(|| {
         let queue = Arc::new(Queue::new(0));
         let takers = [(); 2].map(|()| spawn(&queue, |queue| queue.take(ANY, None).unwrap()));
-        queue.publish(1, to("a", "k"));
-        queue.publish(2, to("b", "k"));
+        queue.publish(1, to("a", "k"), None);
+        queue.publish(2, to("b", "k"), None);
         let mut got = join_all(takers);
         got.sort_unstable();
         assert_eq!(got, [1, 2]);
@@ -63,8 +63,8 @@ fn f2_an_owner_is_woken_for_its_own_event_only() {
     model(|| {
         let queue = Arc::new(Queue::new(0));
         let owner = spawn(&queue, |queue| queue.take(of("a"), None));
-        queue.publish(1, to("b", "k"));
-        queue.publish(2, to("a", "k"));
+        queue.publish(1, to("b", "k"), None);
+        queue.publish(2, to("a", "k"), None);
         assert_eq!(owner.join().unwrap(), Ok(2));
         assert_eq!(queue.try_take(ANY), Ok(1));
     });
@@ -76,8 +76,8 @@ fn f1_takers_with_different_filters_share_events() {
         let queue = Arc::new(Queue::new(0));
         let by_owner = spawn(&queue, |queue| queue.take(of("a"), None));
         let by_kind = spawn(&queue, take_kind);
-        queue.publish(1, to("b", "k"));
-        queue.publish(2, to("a", "k"));
+        queue.publish(1, to("b", "k"), None);
+        queue.publish(2, to("a", "k"), None);
         assert_eq!(by_kind.join().unwrap(), Ok(1), "the first of its kind");
         assert_eq!(by_owner.join().unwrap(), Ok(2), "and the other wakes its owner");
     });
@@ -89,13 +89,13 @@ fn f1_a_taker_that_finds_another_event_passes_on_what_it_was_woken_for() {
         let queue = Arc::new(Queue::new(0));
         let by_owner = spawn(&queue, |queue| queue.take(of("a"), None));
         let by_kind = spawn(&queue, take_kind);
-        queue.publish(1, to("a", "k"));
+        queue.publish(1, to("a", "k"), None);
         queue.put_back(2, to("b", "k"));
         let expected = match by_kind.join().unwrap() {
             Ok(2) => 1,
             other => {
                 assert_eq!(other, Ok(1));
-                queue.publish(3, to("a", "k"));
+                queue.publish(3, to("a", "k"), None);
                 3
             }
         };
@@ -113,7 +113,7 @@ fn f4_an_event_put_back_is_found_by_who_waits() {
                 queue.put_back(item, to("a", "k"));
             }
         });
-        queue.publish(1, to("a", "k"));
+        queue.publish(1, to("a", "k"), None);
         assert_eq!(patient.join().unwrap(), Ok(1));
         other.join().unwrap();
         assert!(queue.is_empty());
@@ -127,9 +127,9 @@ fn f1_a_taker_that_gives_up_hands_its_wake_on() {
         let patient = spawn(&queue, |queue| queue.take(ANY, None));
         // Registers, may be woken, and leaves without looking again: a Ctrl-C.
         let impatient = spawn(&queue, |queue| queue.taker(ANY).poll());
-        queue.publish(1, to("a", "k"));
+        queue.publish(1, to("a", "k"), None);
         match impatient.join().unwrap() {
-            Ok(1) => queue.publish(2, to("a", "k")),
+            Ok(1) => queue.publish(2, to("a", "k"), None),
             other => assert_eq!(other, Err(Error::Empty)),
         }
         patient.join().unwrap().unwrap();
@@ -142,9 +142,9 @@ fn f1_a_deadline_that_ends_as_the_event_comes_loses_nothing() {
         let queue = Arc::new(Queue::new(0));
         let patient = spawn(&queue, |queue| queue.take(ANY, None));
         let hurried = spawn(&queue, |queue| queue.take(ANY, Some(std::time::Instant::now())));
-        queue.publish(1, to("a", "k"));
+        queue.publish(1, to("a", "k"), None);
         match hurried.join().unwrap() {
-            Ok(1) => queue.publish(2, to("a", "k")),
+            Ok(1) => queue.publish(2, to("a", "k"), None),
             other => assert_eq!(other, Err(Error::Empty)),
         }
         patient.join().unwrap().unwrap();

@@ -26,7 +26,7 @@ fn a_shutdown_ends_a_wait() {
 fn a_shutdown_leaves_what_waits_to_one_taker() {
     model(|| {
         let queue = Arc::new(Queue::new(0));
-        queue.publish(1, to("a", "k"));
+        queue.publish(1, to("a", "k"), None);
         let takers = [(); 2].map(|()| spawn(&queue, |queue| queue.take(ANY, None)));
         assert_eq!(queue.shutdown(false), [0; 0]);
         let mut got = join_all(takers);
@@ -58,7 +58,7 @@ fn f11_an_immediate_shutdown_and_a_take_do_not_both_get_the_event() {
     model(|| {
         let queue = Arc::new(Queue::new(0));
         let taker = spawn(&queue, |queue| queue.take(ANY, None));
-        queue.publish(1, to("a", "k"));
+        queue.publish(1, to("a", "k"), None);
         let dropped = queue.shutdown(true);
         match taker.join().unwrap() {
             Ok(1) => assert_eq!((dropped, queue.unfinished()), (vec![], 1)),
@@ -137,7 +137,7 @@ fn f1_an_end_is_published_even_into_a_shutdown() {
         let queue = Arc::new(Queue::new(0));
         let taker = spawn(&queue, |queue| queue.take(ANY, None));
         let closer = spawn(&queue, |queue| queue.shutdown(false));
-        queue.publish(1, to("a", "k"));
+        queue.publish(1, to("a", "k"), None);
         closer.join().unwrap();
         match taker.join().unwrap() {
             Ok(1) => assert!(queue.is_empty()),

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use hermes_core::event::Owner;
+use hermes_core::ledger::Home;
 use hermes_core::queue::DeliveryObserver;
 use hermes_core::registry::{Delivery, State, Stats};
 
@@ -18,7 +19,7 @@ fn f8_what_runs_or_waits_is_never_let_go() {
     for number in 0..60 {
         let id = format!("d{number}");
         start(&registry, &id);
-        registry.finish(&id, State::Completed, || queue.publish(id.clone(), ends(&id)));
+        registry.finish(&id, State::Completed, || queue.publish(id.clone(), ends(&id), None));
     }
     start(&registry, "running");
     assert_eq!(registry.prune(), [0; 0]);
@@ -50,7 +51,7 @@ fn prune_returns_the_payloads_oldest_delivery_first() {
 fn f8_an_event_put_back_waits_again() {
     let (queue, registry) = observed(0);
     start(&registry, "d");
-    registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d")));
+    registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d"), None));
     let put: [fn(&Events); 2] = [
         |queue| queue.try_put("d".to_owned(), ends("d")).unwrap(),
         |queue| queue.put_back("d".to_owned(), ends("d")),
@@ -93,6 +94,12 @@ impl DeliveryObserver for Eager {
     fn returned(&self, _: &str) {
         self.0.try_take(ANY).unwrap();
     }
+
+    fn buried(&self, _: &str) {}
+
+    fn home(&self, _: &str) -> Option<Arc<Home>> {
+        None
+    }
 }
 
 /// Between a put and the registry's hearing of it, another thread may take the event; the registry
@@ -104,7 +111,7 @@ fn f31_an_event_taken_before_its_return_was_told_does_not_count_as_waiting() {
     observe(&queue, &eager);
     observe(&queue, &registry);
     start(&registry, "d");
-    registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d")));
+    registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d"), None));
     queue.try_take(ANY).unwrap();
     queue.try_put("d".to_owned(), ends("d")).unwrap();
     assert!(queue.is_empty());
@@ -134,6 +141,14 @@ impl DeliveryObserver for Curious {
     fn returned(&self, _: &str) {
         self.look();
     }
+
+    fn buried(&self, _: &str) {
+        self.look();
+    }
+
+    fn home(&self, _: &str) -> Option<Arc<Home>> {
+        None
+    }
 }
 
 #[test]
@@ -144,7 +159,7 @@ fn observers_may_call_the_registry_and_the_queue() {
         let curious = Arc::new(Curious(queue.clone(), registry.clone()));
         observe(&queue, &curious);
         start(&registry, "d");
-        registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d")));
+        registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d"), None));
         for _ in 0..3 {
             let event = queue.take(ANY, None).unwrap();
             queue.put_back(event, ends("d"));
@@ -167,7 +182,7 @@ fn f8_f11_many_threads_deliver_each_end_once_and_let_none_go_before() {
             scope.spawn(move || {
                 for number in 0..EACH {
                     let id = start(registry, &format!("{thread} {number}"));
-                    let publish = || queue.publish(id.to_string(), ends(&id));
+                    let publish = || queue.publish(id.to_string(), ends(&id), None);
                     assert!(registry.finish(&id, State::Completed, publish));
                     registry.prune();
                 }

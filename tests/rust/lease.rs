@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hermes_core::error::Error;
 use hermes_core::event::Route;
+use hermes_core::ledger::Home;
 use hermes_core::queue::{
     Collector, CompletionQueue, DeliveryObserver, LeaseId, Mailbox, Return, Selection,
 };
@@ -73,6 +74,14 @@ impl DeliveryObserver for Told {
     fn returned(&self, id: &str) {
         self.0.lock().unwrap().push(format!("{id} returned"));
     }
+
+    fn buried(&self, delegation_id: &str) {
+        self.0.lock().unwrap().push(format!("buried {delegation_id}"));
+    }
+
+    fn home(&self, _: &str) -> Option<Arc<Home>> {
+        None
+    }
 }
 
 #[test]
@@ -83,7 +92,7 @@ fn observers_hear_of_the_ack_alone() {
     queue.observe(observer);
     let hour = Duration::from_secs(3600);
     let mailbox = mailbox(&queue, Some(hour));
-    queue.publish(1, Route { delegation_id: Some("d"), ..to("a", "async_delegation") });
+    queue.publish(1, Route { delegation_id: Some("d"), ..to("a", "async_delegation") }, None);
     let (_, id) = collect(&mailbox).unwrap();
     assert!(queue.give_back(id, Return::Nack, Duration::ZERO));
     collect(&mailbox).unwrap();
@@ -116,7 +125,7 @@ fn a_drain_and_a_fork_find_what_is_out_and_what_is_parked() {
         let queue = Arc::new(Queue::new(0));
         let mailbox = mailbox(&queue, Some(Duration::from_secs(3600)));
         let first_epoch = Some(queue.epoch("a"));
-        queue.publish(1, Route { epoch: first_epoch, ..to("a", "async_delegation") });
+        queue.publish(1, Route { epoch: first_epoch, ..to("a", "async_delegation") }, None);
         queue.new_epoch("a");
         put(&queue, [2, 3]);
         let (_, id) = collect(&mailbox).unwrap();

@@ -54,7 +54,7 @@ fn no_lock_is_held_while_logging() {
             dispatch("b").unwrap();
             dispatch("c").unwrap_err();
             registry.withdraw(|record| &*record.id == "b").unwrap();
-            let publish = || queue.publish(7, Route::default());
+            let publish = || queue.publish(7, Route::default(), None);
             assert!(registry.finish("a", State::Completed, publish));
             assert!(!registry.finish("a", State::Completed, || ()));
             assert_eq!(queue.try_take(Wanted::default()).unwrap(), 7);

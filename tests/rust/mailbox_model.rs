@@ -157,6 +157,7 @@ impl Run {
             types: types.as_ref().map(|types| &types[..]),
             unaddressed: if takes_nobodys { &unaddressed } else { &[] },
             has_say: false,
+            ..Selection::default()
         };
         let mailbox = Arc::new(Mailbox::open(&self.queue, selection, ends.then_some(LONG)));
         let keys = BTreeSet::from([key]);

@@ -8,6 +8,7 @@ mod guard;
 mod handoff;
 mod judge;
 mod lease;
+mod letters;
 mod logging;
 mod mailbox_model;
 mod notification;
@@ -20,7 +21,9 @@ mod queue_steps;
 mod registry;
 mod registry_model;
 mod routing;
+mod scripted;
 mod wake;
+mod written;
 
 /// How the property tests run: `cases` each, unless PROPTEST_CASES says otherwise.
 fn config(cases: u32) -> Config {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hermes_core::error::Error;
 use hermes_core::event::Route;
+use hermes_core::ledger::Home;
 use hermes_core::queue::{CompletionQueue, DeliveryObserver, Putter, Taker, Wanted};
 use hermes_core::sync::HeldLock;
 use hermes_core::wake::Signal;
@@ -79,7 +80,7 @@ fn events_leave_in_the_order_they_came() {
 fn f2_a_filtered_take_moves_nothing_else() {
     let queue = Queue::new(0);
     let routes = [to("a", "x"), to("b", "x"), to("a", "y"), to("b", "z"), to("a", "x")];
-    routes.into_iter().zip(0..).for_each(|(route, item)| queue.publish(item, route));
+    routes.into_iter().zip(0..).for_each(|(route, item)| queue.publish(item, route, None));
     let (z, yx, q) = (kinds(&["z"]), kinds(&["y", "x"]), kinds(&["q"]));
     assert_eq!(queue.try_take(of("b")), Ok(1));
     assert_eq!(queue.try_take(of_kinds(&z)), Ok(3));
@@ -95,8 +96,8 @@ fn f2_a_filtered_take_moves_nothing_else() {
 #[test]
 fn f2_what_is_nobodys_matches_no_session_key() {
     let queue = Queue::new(0);
-    queue.publish(0, to("", "completion"));
-    queue.publish(1, Route::default());
+    queue.publish(0, to("", "completion"), None);
+    queue.publish(1, Route::default(), None);
     let mut mailbox = waiting(&queue, of("a"));
     assert_eq!(queue.try_take(of("a")), Err(Error::Empty));
     assert!(!woken(mailbox.signal()));
@@ -110,7 +111,7 @@ fn f2_what_is_nobodys_matches_no_session_key() {
 fn an_event_put_back_is_the_first_again() {
     let queue = Queue::new(1);
     fill(&queue, [0]);
-    queue.publish(1, to("b", "completion"));
+    queue.publish(1, to("b", "completion"), None);
     assert_eq!(queue.try_take(of("b")), Ok(1));
     queue.shutdown(false);
     queue.put_back(1, to("b", "completion"));
@@ -125,15 +126,15 @@ fn names_and_bursts_that_come_and_go_leave_the_lanes_whole() {
     let mut kept = waiting(&queue, of("kept"));
     // One by one, so that numbers are reused; then all at once, so that the slots grow and go.
     for (name, item) in names.iter().zip(0..) {
-        queue.publish(item, to(name, name));
+        queue.publish(item, to(name, name), None);
         assert_eq!(queue.try_take(of(name)), Ok(item));
     }
-    names.iter().zip(0..).for_each(|(name, item)| queue.publish(item, to(name, "burst")));
+    names.iter().zip(0..).for_each(|(name, item)| queue.publish(item, to(name, "burst"), None));
     for (name, item) in names.iter().zip(0..5000).rev() {
         assert_eq!(queue.try_take(of(name)), Ok(item));
         assert_eq!(queue.try_take(of(name)), Err(Error::Empty));
     }
-    queue.publish(7, to("kept", "late"));
+    queue.publish(7, to("kept", "late"), None);
     assert!(woken(kept.signal()), "a name that is waited for keeps its number");
     assert_eq!(kept.poll(), Ok(7));
     assert!(queue.is_empty());
@@ -154,7 +155,7 @@ fn f15_an_event_wakes_the_one_who_has_waited_longest_for_it_and_nobody_else() {
     ];
     let routes = [to("a", "z"), to("b", "y"), to("a", "x"), to("", "z"), to("a", "x")];
     for (route, expected) in routes.into_iter().zip([2, 3, 1, 4, usize::MAX]) {
-        queue.publish(0, route);
+        queue.publish(0, route, None);
         for (index, taker) in takers.iter().enumerate() {
             assert_eq!(woken(taker.signal()), index == expected, "{route:?} {index}");
         }
@@ -169,7 +170,7 @@ fn f1_a_wake_is_handed_on_when_its_taker_leaves() {
     let stranger = waiting(&queue, of("b"));
     let second = waiting(&queue, of_kinds(&xy));
     let mut third = waiting(&queue, of("a"));
-    queue.publish(1, to("a", "y"));
+    queue.publish(1, to("a", "y"), None);
     drop(first);
     assert!(woken(second.signal()) && !woken(third.signal()));
     drop(second);
@@ -184,7 +185,7 @@ fn a_taker_that_leaves_unwoken_or_served_wakes_nobody() {
     let mut served = waiting(&queue, of("a"));
     let last = waiting(&queue, ANY);
     drop(unwoken);
-    queue.publish(1, to("a", "x"));
+    queue.publish(1, to("a", "x"), None);
     assert_eq!(served.poll(), Ok(1));
     drop(served);
     assert!(!woken(last.signal()));
@@ -194,11 +195,11 @@ fn a_taker_that_leaves_unwoken_or_served_wakes_nobody() {
 fn a_wake_whose_event_was_taken_by_another_is_no_event() {
     let queue = Queue::new(0);
     let mut taker = waiting(&queue, ANY);
-    queue.publish(1, to("a", "x"));
+    queue.publish(1, to("a", "x"), None);
     assert_eq!(queue.try_take(ANY), Ok(1));
     assert!(woken(taker.signal()));
     assert_eq!(taker.poll(), Err(Error::Empty));
-    queue.publish(2, to("a", "x"));
+    queue.publish(2, to("a", "x"), None);
     assert!(woken(taker.signal()), "it waits again, in its old place");
     assert_eq!(taker.poll(), Ok(2));
 }
@@ -212,8 +213,8 @@ fn f1_a_taker_that_takes_another_event_than_it_was_woken_for_hands_its_wake_on()
     let mut of_x = waiting(&queue, of_kinds(&x));
     let mut of_any = waiting(&queue, ANY);
     let mut of_y = waiting(&queue, of_kinds(&y));
-    queue.publish(0, to("a", "x"));
-    queue.publish(1, to("a", "y"));
+    queue.publish(0, to("a", "x"), None);
+    queue.publish(1, to("a", "y"), None);
     assert!(woken(of_x.signal()) && woken(of_any.signal()) && !woken(of_y.signal()));
     assert_eq!(of_any.poll(), Ok(0));
     assert_eq!(of_x.poll(), Err(Error::Empty));
@@ -230,7 +231,7 @@ fn a_take_waits_for_its_event_until_its_deadline_or_the_shutdown() {
     thread::scope(|scope| {
         let taken = scope.spawn(|| queue.take(of("b"), long()));
         fill(&queue, [1]);
-        queue.publish(2, to("b", "x"));
+        queue.publish(2, to("b", "x"), None);
         assert_eq!(taken.join().unwrap(), Ok(2));
         let ended = scope.spawn(|| queue.take(of("b"), long()));
         queue.shutdown(false);
@@ -249,7 +250,7 @@ fn a_full_queue_refuses_and_hands_the_event_back() {
     assert!(queue.is_full());
     let refused = queue.try_put(9, to("a", "x"));
     assert_eq!(refused, Err((9, Error::Full { maxsize: 2 })));
-    queue.publish(2, to("a", "x"));
+    queue.publish(2, to("a", "x"), None);
     assert_eq!((queue.len(), queue.maxsize()), (3, 2), "an end is told whatever the bound");
     queue.set_maxsize(4);
     fill(&queue, [3]);
@@ -318,7 +319,7 @@ fn f1_a_shutdown_refuses_puts_and_still_tells_ends() {
     assert_eq!(queue.shutdown(false), [0; 0]);
     assert!(queue.is_shutdown());
     assert_eq!(queue.try_put(1, to("a", "x")), Err((1, Error::ShutDown)));
-    queue.publish(2, to("a", "x"));
+    queue.publish(2, to("a", "x"), None);
     assert_eq!([queue.try_take(ANY), queue.try_take(of("a"))], [Ok(0), Ok(2)]);
     assert_eq!(queue.try_take(of("unknown")), Err(Error::ShutDown));
 }
@@ -387,6 +388,14 @@ impl DeliveryObserver for Curious {
     fn returned(&self, delegation_id: &str) {
         self.note("returned", delegation_id);
     }
+
+    fn buried(&self, delegation_id: &str) {
+        self.note("buried", delegation_id);
+    }
+
+    fn home(&self, _: &str) -> Option<Arc<Home>> {
+        None
+    }
 }
 
 #[test]
@@ -396,8 +405,8 @@ fn observers_are_told_with_no_lock_held() {
         let queue = Arc::new(Queue::new(0));
         drop(Curious::on(&queue));
         let curious = Curious::on(&queue);
-        queue.publish(1, ends("d"));
-        queue.publish(2, to("a", "x"));
+        queue.publish(1, ends("d"), None);
+        queue.publish(2, to("a", "x"), None);
         queue.try_take(ANY).unwrap();
         queue.try_put(1, ends("d")).unwrap();
         queue.take(ANY, None).unwrap();
@@ -470,8 +479,8 @@ fn f11_calls_of_the_forking_thread_itself_go_on_in_the_child() {
     assert_eq!(old.poll(), Err(Error::Empty));
     // And are not mixed up with later ones.
     let mut new = waiting(&queue, of("a"));
-    queue.publish(1, to("a", "x"));
-    queue.publish(2, to("a", "x"));
+    queue.publish(1, to("a", "x"), None);
+    queue.publish(2, to("a", "x"), None);
     assert!(woken(old.signal()) && woken(new.signal()));
     assert_eq!([old.poll(), new.poll()], [Ok(1), Ok(2)]);
 }
@@ -482,12 +491,12 @@ fn f2_a_wake_handed_on_keeps_its_owners_number() {
     let queue = Queue::new(0);
     // So long that its number goes with its last event.
     let long = "k".repeat(300);
-    queue.publish(0, to("", ""));
+    queue.publish(0, to("", ""), None);
     assert_eq!(queue.try_take(ANY), Ok(0));
     let leaves = waiting(&queue, ANY);
     let looks = waiting(&queue, ANY);
     let stays = waiting(&queue, ANY);
-    queue.publish(1, to(&long, "completion"));
+    queue.publish(1, to(&long, "completion"), None);
     assert_eq!(queue.try_take(ANY), Ok(1), "somebody else is quicker than the one woken");
     drop(leaves);
     assert!(woken(looks.signal()));
@@ -495,7 +504,7 @@ fn f2_a_wake_handed_on_keeps_its_owners_number() {
     assert!(woken(stays.signal()));
     drop(stays);
     for (item, owner) in (10..).zip(["", "a", "b", "c"]) {
-        queue.publish(item, to(owner, "completion"));
+        queue.publish(item, to(owner, "completion"), None);
     }
     for (item, owner) in (10..).zip(["", "a", "b", "c"]) {
         assert_eq!(queue.try_take(of(owner)), Ok(item), "{owner:?} gets its own");

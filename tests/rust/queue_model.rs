@@ -121,7 +121,7 @@ fn f1_many_threads_that_leave_take_no_wake_with_them() {
         while !queue.is_shutdown() {
             let mut taker = queue.taker(filter);
             if let Ok(item) = taker.poll() {
-                queue.publish(item, to("a", "y"));
+                queue.publish(item, to("a", "y"), None);
                 queue.task_done().unwrap();
             }
             thread::yield_now();
@@ -138,7 +138,7 @@ fn f1_many_threads_that_leave_take_no_wake_with_them() {
             }
         });
         for item in 0..EVENTS {
-            queue.publish(item, to("a", "y"));
+            queue.publish(item, to("a", "y"), None);
         }
         stay.join().unwrap();
         queue.shutdown(false);

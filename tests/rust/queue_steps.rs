@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use hermes_core::error::Error;
 use hermes_core::event::Route;
+use hermes_core::ledger::Home;
 use hermes_core::queue::{CompletionQueue, DeliveryObserver, Putter, Taker, Wanted};
 use hermes_core::sync::HeldLock;
 use hermes_core::wake::Signal;
@@ -106,6 +107,12 @@ impl DeliveryObserver for Log {
 
     fn returned(&self, delegation_id: &str) {
         self.add(Told::Returned(delegation_id.to_owned()));
+    }
+
+    fn buried(&self, _: &str) {}
+
+    fn home(&self, _: &str) -> Option<Arc<Home>> {
+        None
     }
 }
 
@@ -221,7 +228,7 @@ impl Both<'_> {
             }
             Step::Publish(address) => {
                 let item = model.item();
-                queue.publish(item, address.route());
+                queue.publish(item, address.route(), None);
                 model.append(item, address);
             }
             Step::PutBack(address) => {

@@ -236,7 +236,7 @@ fn an_id_in_use_is_refused_until_its_record_is_let_go() {
     let refused = || assert_eq!(again(), Err(Error::DuplicateId { id: "d".to_owned() }));
     start(&registry, "d");
     refused();
-    registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d")));
+    registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d"), None));
     refused();
     queue.try_take(ANY).unwrap();
     refused();

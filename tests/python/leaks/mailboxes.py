@@ -16,8 +16,8 @@ from .surface import Tracked, case, refused
 @case("_core.Mailbox.pending", "_core.Mailbox.add_key", "_core.Mailbox.remove_key")
 @case("_core.Mailbox.close", "_core.Mailbox.is_closed")
 def native_mailbox(t: Tracked) -> None:
-    box = _core.Mailbox(t.queue, [t.key], (t.kind, t.wide), (t.kind,), False, t.soon)
-    box = _core.Mailbox(t.queue, [t.key], None, None, False, None)
+    box = _core.Mailbox(t.queue, [t.key], (t.kind, t.wide), (t.kind,), False, t.soon, None)
+    box = _core.Mailbox(t.queue, [t.key], None, None, False, None, None)
     box.add_key(t.lone)
     for event in (t.event, t.wide_event):
         t.queue.put(event)
@@ -39,8 +39,8 @@ def native_mailbox(t: Tracked) -> None:
         event, lease, _ = box.take(False, None) or (None, None, None)
         assert event is expected
         assert lease is not None
-        assert lease.ack() == [expected]
-        assert lease.ack() == []
+        assert lease.ack() == (True, expected)
+        assert lease.ack() == (False, None)
     refused(stdlib_queue.Empty, box.take, True, t.soon)
     box.remove_key(t.lone)
     box.close()
@@ -50,17 +50,17 @@ def native_mailbox(t: Tracked) -> None:
     refused(TypeError, box.take, True, t.thing)
     refused(TypeError, box.add_key, t.thing)
     refused(TypeError, box.remove_key, t.thing)
-    refused(TypeError, _core.Mailbox, t.thing, None, None, None, False, None)
-    refused(TypeError, _core.Mailbox, t.queue, [t.thing], None, None, False, None)
-    refused(TypeError, _core.Mailbox, t.queue, None, t.thing, None, False, None)
-    refused(ValueError, _core.Mailbox, t.queue, None, None, None, False, t.bad_timeout)
+    refused(TypeError, _core.Mailbox, t.thing, None, None, None, False, None, None)
+    refused(TypeError, _core.Mailbox, t.queue, [t.thing], None, None, False, None, None)
+    refused(TypeError, _core.Mailbox, t.queue, None, t.thing, None, False, None, None)
+    refused(ValueError, _core.Mailbox, t.queue, None, None, None, False, t.bad_timeout, None)
 
 
 @case("_core.Mailbox.unfiled", "_core.Mailbox.file", "_core.Mailbox.next_question")
 @case("_core.Question.answer")
 def judged(t: Tracked) -> None:
     t.queue.put(t.event)
-    box = _core.Mailbox(t.queue, [], None, None, True, None)
+    box = _core.Mailbox(t.queue, [], None, None, True, None, None)
     for place, event in box.unfiled():
         box.file(place, event)
     t.queue.put(t.end)
@@ -76,7 +76,7 @@ def judged(t: Tracked) -> None:
     event, lease, _ = box.take(False, None) or (None, None, None)
     assert event is t.end
     assert lease is not None
-    assert lease.ack() == [t.end]
+    assert lease.ack() == (True, t.end)
     assert t.queue.get() is t.event
     refused(TypeError, box.file, t.thing, t.event)
 
@@ -84,7 +84,7 @@ def judged(t: Tracked) -> None:
 @case("_core.Collector.__new__", "_core.Collector.poll", "_core.Collector.leave")
 @case("_core.Room.__new__", "_core.Room.enter", "_core.Room.leave")
 def native_waits(t: Tracked) -> None:
-    box = _core.Mailbox(t.queue, [t.key], None, None, False, None)
+    box = _core.Mailbox(t.queue, [t.key], None, None, False, None, None)
     waiter = _core.Waiter(t.waker)
     collector = _core.Collector(box, waiter)
     assert collector.poll() is False
@@ -92,7 +92,7 @@ def native_waits(t: Tracked) -> None:
     assert waiter.take()
     polled = collector.poll()
     assert isinstance(polled, tuple)
-    assert polled[1].ack() == [t.event]
+    assert polled[1].ack() == (True, t.event)
     assert collector.poll() is False
     collector.leave()
     collector.leave()
@@ -160,8 +160,8 @@ def epochs(t: Tracked) -> None:
     queue: hc.CompletionQueue[Any] = hc.CompletionQueue()
     box = queue.mailbox(session_key=t.key)
     core: _core.Registry[Any] = _core.Registry(queue, 2)
-    core.dispatch(t.id, 1, 0, t.owner, t.thing)
-    assert core.finish(t.id, t.thing, t.ended, t.end) is not None
+    core.dispatch(t.id, 1, 0, t.owner, t.thing, *t.row)
+    assert core.finish(t.id, t.thing, t.ended, t.end, t.text, 1.0) is not None
     assert queue.pending(t.key) == queue.pending() == [t.end]
     box.new_epoch()
     assert queue.new_epoch(t.key) == 3

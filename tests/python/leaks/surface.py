@@ -47,6 +47,10 @@ class Tracked:
         self.kind_set = frozenset(self.kinds)
         self.owner = (self.key, self.ui, self.parent)
         self.bad_owner = (self.key, self.ui, self.thing)
+        self.ledger = _core.Ledger(None, "full", 30.0, None, None)
+        # What a dispatch says of its row, and what an end writes.
+        self.row: tuple[str | None, _core.Ledger, str, float] = (None, self.ledger, "{}", 1.0)
+        self.text = text("{}", "")
         self.soon, self.bad_timeout = float("1e-9"), float("-1.5")
         self.number = int("1000000007")
         self.hand: list[Any] = []
@@ -223,9 +227,9 @@ def whole_queues(t: Tracked) -> None:
 @case("_core.Registry.rows", "_core.Registry.running", "_core.Registry.stats")
 def native_registry(t: Tracked) -> None:
     core = t.core
-    assert core.dispatch(t.id, 1, 0, t.owner, t.thing) == t.id
-    refused(ValueError, core.dispatch, t.id, 9, 0, t.owner, t.other)
-    assert core.dispatch(None, 1, 0, t.owner, t.other) == (1, 1)
+    assert core.dispatch(t.id, 1, 0, t.owner, t.thing, *t.row) == t.id
+    refused(ValueError, core.dispatch, t.id, 9, 0, t.owner, t.other, *t.row)
+    assert core.dispatch(None, 1, 0, t.owner, t.other, *t.row) == (1, 1)
     assert core.begin(t.id, t.other) is None
     assert core.begin(t.id, t.thing) is True
     assert core.begin(t.id, t.thing) is False
@@ -233,9 +237,9 @@ def native_registry(t: Tracked) -> None:
     assert core.get(t.empty_id) is None
     assert core.wait(t.id, t.soon) is False
     assert core.running() == 1
-    assert core.finish(t.id, t.other, t.ended, t.end) is None
-    assert core.finish(t.id, t.thing, t.ended, t.end) == ("completed", [])
-    assert core.finish(t.id, t.thing, t.ended, t.end) is None
+    assert core.finish(t.id, t.other, t.ended, t.end, t.text, 1.0) is None
+    assert core.finish(t.id, t.thing, t.ended, t.end, t.text, 1.0) == ("completed", None, [])
+    assert core.finish(t.id, t.thing, t.ended, t.end, t.text, 1.0) is None
     assert core.wait(t.id, None) is True
     assert core.wait(t.empty_id, None) is True
     assert t.queue.get() is t.end
@@ -244,12 +248,12 @@ def native_registry(t: Tracked) -> None:
     assert core.state(t.empty_id) is None
     assert core.stats()["dispatched"] == 1
     assert core.clear() == [t.thing]
-    refused(TypeError, core.dispatch, t.id, 1, 0, t.bad_owner, t.thing)
-    refused(TypeError, core.dispatch, t.thing, 1, 0, t.owner, t.thing)
-    refused(TypeError, core.dispatch, t.id, t.thing, 0, t.owner, t.thing)
-    refused(OverflowError, core.dispatch, t.id, 1, -1, t.owner, t.thing)
-    refused(TypeError, core.finish, t.id, t.thing, t.ended, t.thing)
-    refused(TypeError, core.finish, t.id, t.thing, t.thing, t.end)
+    refused(TypeError, core.dispatch, t.id, 1, 0, t.bad_owner, t.thing, *t.row)
+    refused(TypeError, core.dispatch, t.thing, 1, 0, t.owner, t.thing, *t.row)
+    refused(TypeError, core.dispatch, t.id, t.thing, 0, t.owner, t.thing, *t.row)
+    refused(OverflowError, core.dispatch, t.id, 1, -1, t.owner, t.thing, *t.row)
+    refused(TypeError, core.finish, t.id, t.thing, t.ended, t.thing, t.text, 1.0)
+    refused(TypeError, core.finish, t.id, t.thing, t.thing, t.end, t.text, 1.0)
     refused(ValueError, core.wait, t.id, t.bad_timeout)
     refused(TypeError, core.wait, t.id, t.thing)
     for call in (core.get, core.state):
@@ -261,8 +265,8 @@ def native_registry(t: Tracked) -> None:
 @case("_core.Registry.clear", "_core.Registry.__new__")
 def native_selection(t: Tracked) -> None:
     core: _core.Registry[Any] = _core.Registry(t.queue, 1)
-    core.dispatch(t.id, 9, 0, t.owner, t.thing)
-    core.dispatch(None, 9, 0, t.owner, t.other)
+    core.dispatch(t.id, 9, 0, t.owner, t.thing, *t.row)
+    core.dispatch(None, 9, 0, t.owner, t.other, *t.row)
     assert core.running_all() == [t.thing, t.other]
     assert core.running_of((t.key, "", ""), True) == [t.thing, t.other]
     assert core.running_of((t.lone, t.ui, ""), True) == []
@@ -270,7 +274,7 @@ def native_selection(t: Tracked) -> None:
     assert core.withdraw(t.thing)
     assert not core.withdraw(t.thing)
     assert core.clear() == [t.other]
-    core.dispatch(t.id, 9, 0, t.owner, t.thing)  # goes with the registry
+    core.dispatch(t.id, 9, 0, t.owner, t.thing, *t.row)  # goes with the registry
     refused(TypeError, core.running_of, t.bad_owner, True)
     refused(TypeError, core.running_of, t.owner, t.thing)
     refused(TypeError, _core.Registry, t.thing, 1)
@@ -281,7 +285,7 @@ def native_selection(t: Tracked) -> None:
 @case("_core.LoopWaker.is_inherited", "_core.Waiter.__new__", "_core.Waiter.number")
 @case("_core.Waiter.take", "_core.Registry.await_end")
 def wakes(t: Tracked) -> None:
-    assert t.core.dispatch(t.id, 1, 0, t.owner, t.thing) == t.id
+    assert t.core.dispatch(t.id, 1, 0, t.owner, t.thing, *t.row) == t.id
     waker = _core.LoopWaker()
     waiters = [_core.Waiter(waker) for waker in (waker, t.waker) for _ in range(3)]
     assert all(t.core.await_end(t.id, waiter) for waiter in waiters)
@@ -289,7 +293,7 @@ def wakes(t: Tracked) -> None:
     assert waker.fileno() != t.waker.fileno()
     assert not waker.is_inherited
     assert not waiters[0].take()
-    assert t.core.finish(t.id, t.thing, t.ended, t.end) == ("completed", [])
+    assert t.core.finish(t.id, t.thing, t.ended, t.end, t.text, 1.0) == ("completed", None, [])
     assert waker.ready() == [waiter.number for waiter in waiters[:3]]
     assert len(t.waker.ready()) == 3
     assert waiters[0].take()
@@ -363,7 +367,7 @@ def process(t: Tracked) -> None:
     assert len(_core._after_fork_in_child()) >= 3
     t.full.put(0)
     _core.set_log_level(10)
-    t.core.dispatch(t.id, 1, 0, t.owner, t.thing)
+    t.core.dispatch(t.id, 1, 0, t.owner, t.thing, *t.row)
     t.core.clear()
     lines = _core.take_log()
     assert lines is not None

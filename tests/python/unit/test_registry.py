@@ -44,11 +44,14 @@ def test_a_refusal_names_the_numbers(registry: hc.DelegationRegistry) -> None:
     handle.result(30)
     assert registry.stats() == {
         "running": 0,
+        "finalizing": 0,
         "undelivered": 1,
+        "dead": 0,
         "retained": 0,
         "dispatched": 1,
         "refused": 1,
         "discarded": 0,
+        "ledger": registry.ledger.health(),
     }
 
 
@@ -180,7 +183,7 @@ def test_a_level_that_is_off_keeps_nothing(registry: hc.DelegationRegistry) -> N
         for _ in range(3):
             registry.dispatch(goal="a", runner=dict).result(30)
         _core.take_log()
-        assert registry._core.finish("deleg_unknown", None, "completed", {}) is None
+        assert registry._core.finish("deleg_unknown", None, "completed", {}, "", 0.0) is None
         [(level, name, message)] = _core.take_log() or []
         assert (level, name) == (logging.WARNING, "hermes_core.registry")
         assert message == "late end discarded id=deleg_unknown state=completed"

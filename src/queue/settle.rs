@@ -1,0 +1,202 @@
+//! Puts and takes, and what the ledger is told of them.
+//!
+//! A take without a lease is a delivery acknowledged at once: it is written down before the taker
+//! gets the event. A put of an event that was taken undoes that. Both forms are here: the one that
+//! waits for the disk, and the one that hands out the receipt for the caller to wait for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::fifo::Taken;
+use super::lane::End;
+use super::observer::{Observers, home_of, notify, notify_returned};
+use super::{CompletionQueue, Taker, Wanted};
+use crate::error::Error;
+use crate::event::Route;
+use crate::ledger::{Home, Outcome, Receipt, Write};
+
+/// How long whoever settles an event waits for the disk; the write goes on all the same.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An event that has left, and the write that says so, where there is one.
+#[derive(Debug)]
+pub struct Departed<T> {
+    /// The event.
+    pub item: T,
+    /// What is to be waited for before the event is used.
+    pub receipt: Option<Receipt>,
+}
+
+impl<T> Departed<T> {
+    /// Waits for the write. `None` if the event was another process's by then, which delivers it.
+    /// Where the write fails the event counts all the same: the ledger tries again.
+    pub fn settled(self) -> Option<T> {
+        let is_ours = self.receipt.is_none_or(|receipt| is_ours(&receipt));
+        is_ours.then_some(self.item)
+    }
+}
+
+/// Waits for what was written of an event of ours; false if it had become somebody else's.
+pub fn is_ours(receipt: &Receipt) -> bool {
+    receipt.wait(Instant::now().checked_add(PATIENCE)) != Ok(Outcome::Fenced)
+}
+
+#[inline]
+pub(super) fn departed<T>(taken: Taken<T>, observers: Observers) -> Departed<T> {
+    let Taken { item, delegation_id, home } = taken;
+    let receipt = home.map(|home| home.submit(Write::Ack));
+    if let (Some(observers), Some(id)) = (observers, &delegation_id) {
+        notify(Some(&observers), |observer| observer.taken(id));
+    }
+    Departed { item, receipt }
+}
+
+impl<T> CompletionQueue<T> {
+    /// Appends an event if there is room. Waits for the ledger, if the event had been taken.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or [`Error::ShutDown`], with the event handed back.
+    pub fn try_put(&self, item: T, route: Route<'_>) -> Result<(), (T, Error)> {
+        let receipt = self.begin_put(item, route)?;
+        if let Some(receipt) = receipt {
+            is_ours(&receipt);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::try_put`], with what is to be waited for.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_put(&self, item: T, route: Route<'_>) -> Result<Option<Receipt>, (T, Error)> {
+        let reopened = self.reopen(route);
+        let mut state = self.state.0.lock();
+        let refused = match (state.shutdown, state.is_full()) {
+            (true, _) => Some(Error::ShutDown),
+            (false, true) => Some(Error::Full { maxsize: state.maxsize.unsigned_abs() }),
+            (false, false) => None,
+        };
+        if let Some(error) = refused {
+            drop(state);
+            // Whoever has it keeps it.
+            reopened.inspect(|(home, _)| drop(home.submit(Write::Ack)));
+            return Err((item, error));
+        }
+        let (home, receipt) = reopened.unzip();
+        let observers = state.add(item, route, End::Back, home);
+        state.unfinished += 1;
+        drop(state);
+        notify_returned(route, observers);
+        Ok(receipt)
+    }
+
+    /// Undoes a take: the event is the first again, whatever the bound, also after a shutdown.
+    pub fn put_back(&self, item: T, route: Route<'_>) {
+        let receipt = self.begin_put_back(item, route);
+        if let Some(receipt) = receipt {
+            is_ours(&receipt);
+        }
+    }
+
+    /// As [`Self::put_back`], with what is to be waited for.
+    pub fn begin_put_back(&self, item: T, route: Route<'_>) -> Option<Receipt> {
+        let (home, receipt) = self.reopen(route).unzip();
+        let observers = self.state.0.lock().add(item, route, End::Front, home);
+        notify_returned(route, observers);
+        receipt
+    }
+
+    /// Has the event of a delegation of ours wait on disk again. First, so that whoever takes it
+    /// writes after.
+    #[inline]
+    fn reopen(&self, route: Route<'_>) -> Option<(Arc<Home>, Receipt)> {
+        let id = route.delegation_id?;
+        let observers = self.state.0.lock().observers.clone();
+        let home = home_of(observers.as_deref(), id)?;
+        let receipt = home.submit(Write::Reopen);
+        Some((home, receipt))
+    }
+
+    /// Appends an event whatever the bound, also after a shutdown: an end must be told. What it
+    /// ends is written down already, at its home.
+    pub fn publish(&self, item: T, route: Route<'_>, home: Option<Arc<Home>>) {
+        let mut state = self.state.0.lock();
+        state.add(item, route, End::Back, home);
+        state.unfinished += 1;
+    }
+
+    /// As [`Self::publish`], for what an earlier process left or is to be delivered again, after so
+    /// many attempts. If it `is_exclusive`, only those get it who ask for its owner's, by a key or
+    /// by its whole address.
+    pub fn restore(
+        &self,
+        item: T,
+        route: Route<'_>,
+        home: Arc<Home>,
+        attempts: u32,
+        is_exclusive: bool,
+    ) {
+        let mut state = self.state.0.lock();
+        state.add_again(item, route, home, attempts, is_exclusive);
+        state.unfinished += 1;
+    }
+
+    /// Removes the first event wanted, if one waits. Waits for the ledger that says so.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], or [`Error::ShutDown`] once the queue is shut down.
+    pub fn try_take(&self, wanted: Wanted<'_>) -> Result<T, Error> {
+        loop {
+            if let Some(item) = self.begin_take(wanted)?.settled() {
+                return Ok(item);
+            }
+        }
+    }
+
+    /// As [`Self::try_take`], with what is to be waited for.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_take(&self, wanted: Wanted<'_>) -> Result<Departed<T>, Error> {
+        let mut state = self.state.0.lock();
+        match state.events.first_wanted(wanted) {
+            Some(index) => {
+                let (taken, observers) = state.take(index);
+                drop(state);
+                Ok(departed(taken, observers))
+            }
+            None if state.shutdown => Err(Error::ShutDown),
+            None => Err(Error::Empty),
+        }
+    }
+
+    /// Removes the first event wanted, waiting until `deadline` for one; `None` waits without end.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] when the time is over, [`Error::ShutDown`] once the queue is shut down.
+    pub fn take(&self, wanted: Wanted<'_>, deadline: Option<Instant>) -> Result<T, Error> {
+        let mut taker = self.taker(wanted);
+        loop {
+            match taker.poll() {
+                Err(Error::Empty) if taker.signal().wait_until(deadline) => {}
+                Err(Error::Empty) => return taker.poll(),
+                taken => return taken,
+            }
+        }
+    }
+}
+
+impl<T> Taker<'_, T> {
+    /// Takes the first event wanted, or registers to be woken for one. Waits for the ledger that
+    /// says so.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the queue is shut down.
+    pub fn poll(&mut self) -> Result<T, Error> {
+        loop {
+            if let Some(item) = self.begin()?.settled() {
+                return Ok(item);
+            }
+        }
+    }
+}
