@@ -40,11 +40,11 @@ def dispatch_for(ours: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
     return dispatch_async_delegation
 
 
-def restore(cli: Any, session_id: str) -> None:
+def restore(cli: Any, session_id: str) -> _ledger.Want | None:
     """Have what an earlier process left for this session of a CLI come."""
     try:
         keys = [session_id, *_ledger.earlier_keys(cli._session_db, session_id)]
-        _ledger.restore(
+        return _ledger.restore(
             _ledger.current_home(),
             session_keys=keys,
             owns=lambda event: (
@@ -54,6 +54,7 @@ def restore(cli: Any, session_id: str) -> None:
     except Exception:
         # It must not end the CLI's loop.
         logger.exception("what session %s had before cannot be given back", session_id)
+        return None
 
 
 class InputSwap:

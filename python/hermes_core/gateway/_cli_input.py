@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hermes_core import CompletionQueue, Delivery, Mailbox
+    from hermes_core.gateway._ledger import Want
 
-    Restore = Callable[[Any, str], None]
+    Restore = Callable[[Any, str], Want | None]
 
 #: How often the loop looks for a change of the config file, which it does when a wait times out.
 CONFIG_SECONDS = 5.0
@@ -67,6 +68,7 @@ class InputQueue(Queue[Any]):
         self._text_of = text_of
         self._restore = restore
         self._session_id = ""
+        self._wanted: Want | None = None
         #: Completions that stand behind the inputs: those that the gateway's drain would have put.
         self._notices: deque[Delivery] = deque()
         #: Where the loop waits; closed by what should wake it.
@@ -132,6 +134,7 @@ class InputQueue(Queue[Any]):
     def retire(self) -> Queue[Any]:
         """Give back everything: the inputs to the gateway's queue, which is returned."""
         self.is_retired = True
+        self._wanted = None
         with self.mutex:
             self._wake()
         self._move_back()
@@ -189,7 +192,7 @@ class InputQueue(Queue[Any]):
         session_id = str(getattr(self._cli, "session_id", None) or "")
         if session_id and session_id != self._session_id:
             self._session_id = session_id
-            self._restore(self._cli, session_id)
+            self._wanted = self._restore(self._cli, session_id)
 
     def _take_late_inputs(self) -> None:
         """Take what was meant for a turn that ended just then, and would hit the next one."""

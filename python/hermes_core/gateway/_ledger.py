@@ -79,32 +79,39 @@ def of_dispatch(record: Event) -> Ledger | None:
     return of_home(current_home())
 
 
+class Want:
+    """As long as somebody keeps this, what comes free later is given back to them, too."""
+
+    __slots__ = ("__weakref__",)
+
+
 def restore(
     home: str | os.PathLike[str],
     *,
     session_keys: Iterable[str] = (),
     owns: Callable[[Event], object] | None = None,
-) -> None:
-    """Have what an earlier process left for these owners delivered here, now or when it is free."""
+) -> Want:
+    """Have what an earlier process left for an owner delivered here."""
+    want = Want()
     if not path_of_home(home).exists() or (ledger := of_home(home)) is None:
-        return
+        return want
     try:
+        # As proven: it may be taken as if it had been dispatched here.
         async_delegation._registry.restore(
-            session_keys=tuple(session_keys), owns=owns, ledger=ledger, proven=True
+            session_keys=session_keys, owns=owns, ledger=ledger, proven=True, owner=want
         )
     except LedgerError as error:
         logger.warning("what %s keeps cannot be given back: %s", ledger.path, error)
+    return want
 
 
 def keeps(home: str | os.PathLike[str], event: Any) -> bool:
     """Say whether an event belongs to a home: no other home's ledger has its delegation."""
     name = event.get("delegation_id") if isinstance(event, dict) else None
-    if not isinstance(name, str) or len(_ledgers()) < 2 or (ledger := of_home(home)) is None:
+    if not isinstance(name, str) or len(_ledgers()) < 2:
         return True
-    try:
-        return ledger.get(name) is not None
-    except LedgerError:
-        return True
+    ledger = async_delegation._registry._ledger_of(name)
+    return ledger.path is None or ledger is of_home(home)
 
 
 def earlier_keys(sessions: Any, key: str) -> list[str]:

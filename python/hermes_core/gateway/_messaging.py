@@ -73,6 +73,7 @@ class Courier:
         self._closed = False
         self.gave_way = False
         """Whether it ended for an uninstall."""
+        self._wanted: list[_ledger.Want] = []
         self._chats: dict[str, Chat] = {}
         self._waiting: dict[str, set[Chat]] = {}
         self._over: dict[str, str] = {}
@@ -101,7 +102,13 @@ class Courier:
         """Have what an earlier process left for this gateway's chats come."""
         try:
             for home in _messaging_chats.homes(self._runner):
-                _ledger.restore(home, owns=lambda e: _messaging_chats.is_ours(self._runner, e))
+                wanted = _ledger.restore(
+                    home, owns=lambda event: _messaging_chats.is_ours(self._runner, event)
+                )
+                with self._lock:
+                    if self._closed:
+                        return
+                    self._wanted.append(wanted)
         except Exception:
             # What comes while the process runs is delivered all the same.
             logger.exception("what the chats had before cannot be given back")
@@ -113,6 +120,7 @@ class Courier:
         """
         with self._lock:
             self._closed = True
+            self._wanted.clear()
             chats = list(self._chats.values())
         self._box.close()
         for chat in chats:

@@ -130,6 +130,7 @@ class Poller:
         self._shown: set[tuple[object, ...]] = set()
         self._kept: list[Delivery] = []
         self._home: Path | None = None
+        self._wanted: _ledger.Want | None = None
         # Of a session with the same key in another home; that one gets them when this is over.
         self._others: list[Delivery] = []
         self._sits_out = False
@@ -193,6 +194,7 @@ class Poller:
             yield
         finally:
             self._box.close()
+            self._wanted = None
             self._give_back(self._kept)
             self._give_back(self._others)
             vars(self._stop).pop("set", None)
@@ -264,7 +266,7 @@ class Poller:
             with self._host["_session_db"](self._session) as sessions:
                 earlier = _ledger.earlier_keys(sessions, key)
             self._keys += [key for key in earlier if key not in self._keys]
-            _ledger.restore(self._home, session_keys=[key, *earlier])
+            self._wanted = _ledger.restore(self._home, session_keys=tuple(self._keys))
         except Exception:
             # It must not end the loop: what comes while the process runs is delivered all the same.
             logger.exception("what session %s had before cannot be given back", self._sid)
