@@ -12,14 +12,17 @@
 //!                 └─lease over─> lost┘  └─drop──> dropped
 //! ```
 
+pub mod clock;
 mod home;
+pub mod inbox;
 pub mod memory;
+pub mod notices;
+pub mod options;
 pub mod receipt;
 #[cfg(not(loom))]
 pub mod sqlite;
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::Error;
 use crate::event::Owner;
@@ -27,6 +30,7 @@ use crate::registry::{Delivery, State};
 use crate::wake::Signal;
 
 pub use self::home::Home;
+pub use self::options::{Durability, Options, Retention};
 pub use self::receipt::Receipt;
 
 use std::sync::Arc;
@@ -186,8 +190,8 @@ pub enum Which<'a> {
     Newest(usize),
     /// Those that run, in the order of dispatch.
     Running,
-    /// Those whose event waits and is not parked, and those that are lost, held by nobody or by
-    /// another instance; in the order of dispatch. What may be adopted now or later.
+    /// Those that run or whose event waits, parked ones not, held by nobody or by another instance;
+    /// in the order of dispatch. What may be adopted now or later: a running one once it is lost.
     Elsewhere,
     /// Dead letters.
     Dead,
@@ -225,38 +229,6 @@ pub struct Health {
     pub commits: u64,
     /// See `commits`.
     pub writes: u64,
-}
-
-/// How much a write has to survive before it counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// The loss of power: the disk has it.
-    #[default]
-    Full,
-    /// The death of the process: the system has it.
-    Process,
-}
-
-/// How long rows are kept whose event was delivered or given up. Others are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// At most so long after that; `None` sets no bound.
-    pub age: Option<Duration>,
-    /// At most so many; `None` sets no bound.
-    pub count: Option<usize>,
-}
-
-/// How a ledger in a file is to be.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The file.
-    pub path: PathBuf,
-    /// What a write has to survive.
-    pub durability: Durability,
-    /// How long an instance that says nothing holds its rows.
-    pub lease: Duration,
-    /// What is kept of the past.
-    pub retention: Retention,
 }
 
 /// Where delegations and undelivered results survive the process.

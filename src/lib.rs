@@ -8,6 +8,7 @@
 pub mod capacity;
 pub mod error;
 pub mod event;
+pub mod failpoint;
 pub mod guard;
 pub mod handoff;
 pub mod ledger;

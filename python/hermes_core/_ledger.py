@@ -21,6 +21,8 @@ LEASE_SECONDS = 30.0
 #: How long, in seconds, and how many of the delivered ones are kept.
 KEEP_SECONDS = 30 * 86400.0
 KEEP_ROWS = 10_000
+#: The same of the ledger that a registry has by itself.
+KEEP_IN_MEMORY = 1_000
 #: Seconds that the end of the process waits for the disk.
 EXIT_SECONDS = 2.0
 
@@ -171,7 +173,7 @@ def of(ledger: Ledger | str | os.PathLike[str]) -> Ledger:
     """A ledger as it was asked for: ``"memory"``, a path, or a ledger."""
     if isinstance(ledger, Ledger):
         return ledger
-    return Ledger(None if ledger == "memory" else ledger)
+    return Ledger(keep_rows=KEEP_IN_MEMORY) if ledger == "memory" else Ledger(ledger)
 
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:

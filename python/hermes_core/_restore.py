@@ -7,6 +7,7 @@ ago still holds is asked for again when its lease is over.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: How long, in seconds, after the end of another's lease it is asked again whether it was renewed.
 GRACE_SECONDS = 0.05
+
+#: Guards who wants what; held for a few lines that call nobody.
+_lock = threading.Lock()
 
 
 class Want:
@@ -142,10 +146,19 @@ def put_event(
 def look(ledger: Ledger, registries: Iterable[DelegationRegistry]) -> None:
     """Ask again what everybody wants back from a ledger that has something new."""
     for registry in registries:
-        registry._wants = [want for want in registry._wants if want.owner() is not None]
-        for want in registry._wants:
-            if want.ledger is ledger:
-                ask(registry, want)
+        with _lock:
+            registry._wants = [want for want in registry._wants if want.owner() is not None]
+            wants = [want for want in registry._wants if want.ledger is ledger]
+        for want in wants:
+            ask(registry, want)
+
+
+def remember(registry: DelegationRegistry, want: Want) -> None:
+    """Have what is wanted asked for again whenever there may be more of it."""
+    owner = want.owner()
+    with _lock:
+        others = [other for other in registry._wants if other.owner() not in (None, owner)]
+        registry._wants = [*others, want]
 
 
 def ask(registry: DelegationRegistry, want: Want) -> int:
@@ -177,6 +190,8 @@ def redeliver(registry: DelegationRegistry, delegation_id: str) -> bool:
     known = registry._core.get(delegation_id)
     # One that the queue keeps is let go first: what waits is made of the row that is ours then.
     kept = registry._core.take_out(delegation_id, False)
+    if kept is not None:
+        registry._core.drop(delegation_id)
     if not ledger._core.redeliver(delegation_id):
         return False
     for row in ledger._core.adopt([delegation_id]):
@@ -217,8 +232,7 @@ def _opened(mailbox: Mailbox) -> None:
     for registry in tuple(_registries.get(mailbox._queue, ())):
         if registry.ledger.keeps_texts:
             want = Want(mailbox, keys, owns if mailbox._owns else None, registry.ledger, False)
-            known = [want for want in registry._wants if want.owner() not in (None, mailbox)]
-            registry._wants = [*known, want]
+            remember(registry, want)
             _try(registry, want)
 
 

@@ -385,7 +385,7 @@ class DelegationRegistry:
         if owner is None:
             return _restore.take_over(self, keys, owns, ledger, proven)[0]
         want = _restore.Want(owner, lambda: keys, owns, ledger, proven)
-        self._wants.append(want)
+        _restore.remember(self, want)
         return _restore.ask(self, want)
 
     def stats(self) -> dict[str, Any]:
@@ -458,9 +458,11 @@ class DelegationRegistry:
             core.clear()
 
     def clear(self) -> None:
-        """Forget every delegation; runners that still run end unheard."""
+        """Forget every delegation; runners that still run end unheard. A file keeps its rows."""
         # The jobs are dropped by this frame, not by the native one.
         self._core.clear()
+        if not self._ledger.keeps_texts:
+            self._ledger = _ledger.of("memory")
 
 
 def _run(work: tuple[DelegationRegistry, Job]) -> None:

@@ -8,74 +8,94 @@ use crate::error::Error;
 use crate::sync::Lock;
 use crate::wake::Signal;
 
-/// What becomes of a write.
-pub type Answer = Result<Outcome, Error>;
+/// What becomes of a write, or of a question.
+pub type Answer<T = Outcome> = Result<T, Error>;
 
-#[derive(Debug, Default)]
-struct Pending {
-    answer: Option<Answer>,
+#[derive(Debug)]
+struct Pending<T> {
+    answer: Option<Answer<T>>,
     waiters: Vec<Arc<Signal>>,
 }
 
-/// The other end of a [`Receipt`]: whoever writes answers it. Dropped unanswered, as in a forked
-/// child, it answers that the write is lost.
-#[derive(Debug)]
-pub struct Promise(Arc<Lock<Pending>>);
-
-impl Promise {
+impl<T> Pending<T> {
     /// Answers; the first answer counts.
-    pub fn answer(&self, answer: Answer) {
-        let mut pending = self.0.lock();
-        if pending.answer.is_some() {
-            return;
-        }
-        pending.answer = Some(answer);
-        for waiter in pending.waiters.drain(..) {
-            waiter.set();
+    fn answer(&mut self, answer: Answer<T>) {
+        if self.answer.is_none() {
+            self.answer = Some(answer);
+            for waiter in self.waiters.drain(..) {
+                waiter.set();
+            }
         }
     }
 }
 
-impl Drop for Promise {
+/// The other end of a [`Receipt`]: whoever writes answers it. Dropped unanswered, it answers that
+/// the write is lost.
+#[derive(Debug)]
+pub struct Promise<T = Outcome>(Arc<Lock<Pending<T>>>);
+
+impl<T> Promise<T> {
+    /// Answers; the first answer counts.
+    pub fn answer(&self, answer: Answer<T>) {
+        self.0.lock().answer(answer);
+    }
+
+    /// In a forked child: answers that the write is lost, unless a thread that is not in the child
+    /// had its hand on it.
+    pub fn abandon(self) {
+        if let Some(mut pending) = self.0.try_lock() {
+            pending.answer(Err(Error::LedgerClosed));
+        }
+        std::mem::forget(self);
+    }
+}
+
+impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
         self.answer(Err(Error::LedgerClosed));
     }
 }
 
-/// A write under way; a copy waits for the same write.
+/// A write, or a question, under way; a copy waits for the same one.
 #[derive(Debug, Clone)]
-pub struct Receipt(Kind);
+pub struct Receipt<T = Outcome>(Kind<T>);
 
 #[derive(Debug, Clone)]
-enum Kind {
-    Known(Answer),
-    Pending(Arc<Lock<Pending>>),
+enum Kind<T> {
+    Done(T),
+    // On the heap: events leave the queue with one of these.
+    Failed(Box<Error>),
+    Pending(Arc<Lock<Pending<T>>>),
 }
 
-impl Receipt {
-    /// Of a write that is done or has failed.
-    pub fn known(answer: Answer) -> Self {
-        Self(Kind::Known(answer))
+impl<T: Clone> Receipt<T> {
+    /// Of one that is done or has failed.
+    pub fn known(answer: Answer<T>) -> Self {
+        Self(match answer {
+            Ok(done) => Kind::Done(done),
+            Err(error) => Kind::Failed(Box::new(error)),
+        })
     }
 
-    /// Of a write to come, and the end that answers.
-    pub fn pending() -> (Self, Promise) {
-        let pending = Arc::new(Lock::new(Pending::default()));
+    /// Of one to come, and the end that answers.
+    pub fn pending() -> (Self, Promise<T>) {
+        let pending = Arc::new(Lock::new(Pending { answer: None, waiters: Vec::new() }));
         (Self(Kind::Pending(pending.clone())), Promise(pending))
     }
 
     /// The answer, if it is there.
-    pub fn answer(&self) -> Option<Answer> {
+    pub fn answer(&self) -> Option<Answer<T>> {
         match &self.0 {
-            Kind::Known(answer) => Some(answer.clone()),
+            Kind::Done(done) => Some(Ok(done.clone())),
+            Kind::Failed(error) => Some(Err((**error).clone())),
             Kind::Pending(pending) => pending.lock().answer.clone(),
         }
     }
 
     /// The answer, if it is there; else `signal` is set when it is.
-    pub fn poll(&self, signal: &Arc<Signal>) -> Option<Answer> {
+    pub fn poll(&self, signal: &Arc<Signal>) -> Option<Answer<T>> {
         match &self.0 {
-            Kind::Known(answer) => Some(answer.clone()),
+            Kind::Done(_) | Kind::Failed(_) => self.answer(),
             Kind::Pending(pending) => {
                 let mut pending = pending.lock();
                 if pending.answer.is_none() {
@@ -90,7 +110,7 @@ impl Receipt {
     ///
     /// # Errors
     /// Those of the write; [`Error::LedgerSlow`] when the time is over: it may still be written.
-    pub fn wait(&self, deadline: Option<Instant>) -> Answer {
+    pub fn wait(&self, deadline: Option<Instant>) -> Answer<T> {
         let signal = Arc::new(Signal::for_this_thread());
         loop {
             match self.poll(&signal) {

@@ -18,6 +18,8 @@ use super::queue::Core as Queue;
 use super::registry::Core as Registry;
 use super::{log, wait};
 use crate::handoff::{Handoff, Jobs};
+use crate::ledger::memory::{MemoryLedger, Rows};
+use crate::ledger::sqlite;
 use crate::queue::State;
 use crate::registry::Table;
 use crate::sync::HeldLock;
@@ -30,12 +32,14 @@ pub(super) enum Part {
     Queue(Weak<Queue>),
     Registry(Weak<Registry>),
     Handoff(Weak<Handoff<Object>>),
+    Memory(Weak<MemoryLedger>),
 }
 
 enum Held {
     Queue(HeldLock<State<Object>>),
     Registry(HeldLock<Table<Object>>),
     Handoff(HeldLock<Jobs<Object>>),
+    Memory(HeldLock<Rows>),
 }
 
 impl From<&Arc<Queue>> for Part {
@@ -56,12 +60,19 @@ impl From<&Arc<Handoff<Object>>> for Part {
     }
 }
 
+impl From<&Arc<MemoryLedger>> for Part {
+    fn from(ledger: &Arc<MemoryLedger>) -> Self {
+        Self::Memory(Arc::downgrade(ledger))
+    }
+}
+
 impl Part {
     fn is_alive(&self) -> bool {
         match self {
             Self::Queue(core) => core.strong_count() > 0,
             Self::Registry(core) => core.strong_count() > 0,
             Self::Handoff(core) => core.strong_count() > 0,
+            Self::Memory(ledger) => ledger.strong_count() > 0,
         }
     }
 
@@ -70,6 +81,7 @@ impl Part {
             Self::Queue(core) => Held::Queue(HeldLock::hold(&core.upgrade()?)),
             Self::Registry(core) => Held::Registry(HeldLock::hold(&core.upgrade()?)),
             Self::Handoff(core) => Held::Handoff(HeldLock::hold(&core.upgrade()?)),
+            Self::Memory(ledger) => Held::Memory(HeldLock::hold(&ledger.upgrade()?)),
         })
     }
 }
@@ -81,6 +93,10 @@ impl Held {
             Self::Queue(held) => held.state().reset(),
             Self::Registry(held) => held.state().clear(),
             Self::Handoff(held) => held.state().reset(),
+            Self::Memory(held) => {
+                held.state().clear();
+                Vec::new()
+            }
         }
     }
 }
@@ -96,6 +112,7 @@ struct Parts {
 /// Everything a fork holds; dropped in this order.
 struct AllHeld {
     _held: Vec<Held>,
+    _ledgers: sqlite::AllHeld,
     _lines: log::Lines,
     _calls: timer::Calls,
     _all: MutexGuard<'static, Parts>,
@@ -152,8 +169,16 @@ pub(super) fn install() -> std::io::Result<()> {
 #[cfg(unix)]
 extern "C" fn take_locks() {
     let all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Whoever writes to a ledger's file has the lock of the file, and takes others for a moment.
+    let ledgers = sqlite::hold();
     let held = all.parts.iter().filter_map(Part::hold).collect();
-    HELD.set(Some(AllHeld { _held: held, _lines: log::hold(), _calls: timer::hold(), _all: all }));
+    HELD.set(Some(AllHeld {
+        _held: held,
+        _ledgers: ledgers,
+        _lines: log::hold(),
+        _calls: timer::hold(),
+        _all: all,
+    }));
 }
 
 /// Gives every core lock back.
@@ -178,6 +203,7 @@ pub(super) fn after_fork_in_child() -> Vec<Object> {
     wait::become_main_thread();
     log::reset(&mut log::hold());
     timer::reset(&mut timer::hold());
+    sqlite::hold().reset();
     let all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
     let held = all.parts.iter().filter_map(Part::hold);
     held.flat_map(|mut held| held.reset()).collect()

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::receipt::{answer, ledger_error};
-use super::wait;
+use super::{fork, wait};
 use crate::error::Error;
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::sqlite::SqliteLedger;
@@ -50,13 +50,17 @@ impl PyLedger {
         if lease.is_zero() {
             return Err(PyValueError::new_err("'lease' must be more than no time"));
         }
-        let age = wait::seconds("keep_seconds", keep_seconds)?;
-        let retention = Retention { age, count: keep_rows };
+        let retention = Retention {
+            age: wait::seconds("keep_seconds", keep_seconds)?.unwrap_or(Duration::MAX),
+            count: keep_rows.unwrap_or(usize::MAX),
+        };
         let core: Arc<dyn Ledger> = match path {
-            None => Arc::new(MemoryLedger::new(retention)),
-            Some(path) => {
-                Arc::new(SqliteLedger::new(Options { path, durability, lease, retention }))
+            None => {
+                let ledger = MemoryLedger::new(retention);
+                fork::register(&ledger);
+                ledger
             }
+            Some(path) => SqliteLedger::new(Options { path, durability, lease, retention }),
         };
         Ok(Self { core })
     }
