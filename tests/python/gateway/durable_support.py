@@ -61,6 +61,7 @@ class Home:
         self.folder = folder
         self._model = model
         self._lease = lease
+        self._ledgers: dict[Path, Ledger] = {}
         self.write(folder)
 
     def write(self, folder: Path) -> None:
@@ -80,8 +81,10 @@ class Home:
 
     def rows(self, folder: Path | None = None) -> dict[str, dict[str, Any]]:
         """What the ledger knows, by the goal of the delegation."""
-        path = (folder or self.folder) / "delegations.db"
-        return {row["record"]["goal"]: row for row in Ledger(path).rows()} if path.exists() else {}
+        ledger = self._ledgers.setdefault(
+            folder or self.folder, Ledger((folder or self.folder) / "delegations.db")
+        )
+        return {row["record"]["goal"]: row for row in ledger.rows()} if ledger.exists() else {}
 
     def until_delivery(self, goal: str, wanted: str | None, folder: Path | None = None) -> None:
         """Wait until the ledger says this of a delegation's result."""

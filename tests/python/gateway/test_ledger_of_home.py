@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,8 @@ def home(tmp_path: Path) -> Iterator[Path]:
     constants = importlib.import_module("hermes_constants")
     token = constants.set_hermes_home_override(str(tmp_path))
     yield tmp_path
+    # What could not be written is not waited for.
+    _ledger._opened.pop(_ledger.path_of_home(os.path.realpath(tmp_path)), None)
     constants.reset_hermes_home_override(token)
 
 
@@ -122,16 +126,8 @@ def test_a_ledger_that_cannot_be_written_refuses(installed: Host, home: Path, wh
     elif what == "no home":
         home.rmdir()
     else:
-        sqlite3 = importlib.import_module("sqlite3")
-        run(installed)
-        take(installed.queue, 1)
-        gateway.uninstall()
-        with sqlite3.connect(file) as connection:
-            connection.execute("PRAGMA user_version = 1000000")
-        connection.close()
-        _ledger._opened.clear()
-        installed.delegations._successor = None
-        gateway.install()
+        with contextlib.closing(sqlite3.connect(file)) as later:
+            later.execute("PRAGMA user_version = 1000000")
     child = Child()
     answer = dispatch(installed.registry.dispatch_async_delegation, child)
     assert answer["status"] == "rejected"
