@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import real_cli
 from adapter_support import until
 
@@ -27,6 +27,7 @@ from gateway_run.tui_client import Gateway, RpcError
 
 TUI = [sys.executable, "-m", "tui_gateway.entry"]
 SECONDS = 60.0
+BLOCK = re.compile(r"\[ASYNC DELEGATION COMPLETE — (\w+)\]")
 BUSY = 4009
 
 #: So long that only an orderly end can have given up what a process held.
@@ -42,82 +43,66 @@ security:
 """
 
 
-@pytest.fixture
-def model() -> Iterator[Model]:
-    """A model that serves meanwhile."""
-    with Model() as model:
-        yield model
-
-
-def results(model: Model) -> list[str]:
-    """The texts that turns began with, but for those that a user wrote."""
-    return [request.text for request in model.requests if request.kind == "result"]
+def blocks(text: str) -> list[str]:
+    """The delegations whose results a text holds."""
+    return BLOCK.findall(text)
 
 
 class Home:
     """A gateway's home, and the front ends that are started on it."""
 
-    def __init__(self, folder: Path, model: Model, lease: float = SHORT) -> None:
+    def __init__(self, folder: Path, model: Model) -> None:
         self.folder = folder
-        self._model = model
-        self._lease = lease
-        self._ledgers: dict[Path, Ledger] = {}
-        self.write(folder)
-
-    def write(self, folder: Path) -> None:
-        """Fill a home, that of another profile, say."""
-        home.write(folder, self._model.base_url, plugin=True)
+        self._ledger = Ledger(folder / "delegations.db")
+        home.write(folder, model.base_url, plugin=True)
         with (folder / "config.yaml").open("a", encoding="utf-8") as config:
             config.write(CHATS)
 
-    @property
-    def environment(self) -> dict[str, str]:
+    def environment(self, lease: float) -> dict[str, str]:
         """The environment of a process on this home."""
         return {
             **home.environment(self.folder),
             "GATEWAY_ALLOW_ALL_USERS": "true",
-            "HERMES_CORE_LEASE_SECONDS": str(self._lease),
+            "HERMES_CORE_LEASE_SECONDS": str(lease),
         }
 
-    def rows(self, folder: Path | None = None) -> dict[str, dict[str, Any]]:
+    def rows(self) -> dict[str, dict[str, Any]]:
         """What the ledger knows, by the goal of the delegation."""
-        ledger = self._ledgers.setdefault(
-            folder or self.folder, Ledger((folder or self.folder) / "delegations.db")
-        )
-        return {row["record"]["goal"]: row for row in ledger.rows()} if ledger.exists() else {}
+        rows = self._ledger.rows() if self._ledger.exists() else []
+        return {row["record"]["goal"]: row for row in rows}
 
-    def until_delivery(self, goal: str, wanted: str | None, folder: Path | None = None) -> None:
+    def until_delivery(self, goal: str, wanted: str) -> None:
         """Wait until the ledger says this of a delegation's result."""
         until(
-            lambda: (row := self.rows(folder).get(goal)) is not None and row["delivery"] == wanted,
+            lambda: (row := self.rows().get(goal)) is not None and row["delivery"] == wanted,
             f"{goal} is {wanted}",
         )
 
     @contextlib.contextmanager
-    def tui(self) -> Iterator[Tui]:
+    def tui(self, lease: float) -> Iterator[Tui]:
         """A TUI gateway; ended as its user ends it, unless it was killed before."""
         journal = Journal(600.0)
-        gateway = Gateway(TUI, self.environment, self.folder, journal)
+        gateway = Gateway(TUI, self.environment(lease), self.folder, journal)
         try:
             yield Tui(gateway, journal)
         finally:
             gateway.close()
 
     @contextlib.contextmanager
-    def chats(self) -> Iterator[Chats]:
+    def chats(self, lease: float) -> Iterator[Chats]:
         """A messaging gateway; ended by Ctrl-C, unless it was killed before."""
         journal = Journal(600.0)
-        gateway = ChatGateway(self.environment, self.folder, journal)
+        gateway = ChatGateway(self.environment(lease), self.folder, journal)
         try:
-            chats = Chats(gateway, journal)
-            chats.wait(lambda: bool(journal.first("chats.connected")), "the platform is there")
-            yield chats
+            yield Chats(gateway, journal)
         finally:
             gateway.close()
 
-    def cli(self, *arguments: str) -> contextlib.AbstractContextManager[real_cli.Terminal]:
+    def cli(
+        self, lease: float, *arguments: str
+    ) -> contextlib.AbstractContextManager[real_cli.Terminal]:
         """An interactive CLI; ended by /quit, unless it was killed before."""
-        return real_cli.started(self.folder, self.environment, *arguments)
+        return real_cli.started(self.folder, self.environment(lease), *arguments)
 
 
 class Tui:
