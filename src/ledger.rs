@@ -242,6 +242,12 @@ pub trait Ledger: Send + Sync {
     /// Has something written down, after all that was submitted before.
     fn submit(&self, write: Write) -> Receipt;
 
+    /// As [`Self::submit`], by somebody who waits for the answer: the calling thread may do the
+    /// writing itself, which takes as long as the disk does.
+    fn write(&self, write: Write) -> Receipt {
+        self.submit(write)
+    }
+
     /// Reads rows, as they are after all that was submitted before.
     ///
     /// # Errors

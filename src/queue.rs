@@ -45,7 +45,7 @@ pub use self::mailbox::{Collector, Mailbox, Selection};
 pub use self::observer::DeliveryObserver;
 pub use self::ownership::Question;
 pub use self::putter::{Putter, Room};
-pub use self::settle::{Departed, is_ours};
+pub use self::settle::{Departed, is_acked};
 pub use self::taker::Taker;
 
 /// What a take is for; the default takes anything.

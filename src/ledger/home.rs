@@ -2,8 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::receipt::Answer;
 use super::{Hold, Ledger, Receipt, Write};
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a delegation is written down, and under which hold.
 #[derive(Clone)]
@@ -31,6 +36,16 @@ impl Home {
     /// Has something written about it.
     pub fn submit(&self, write: impl FnOnce(Hold) -> Write) -> Receipt {
         self.ledger.submit(write(self.hold.clone()))
+    }
+
+    /// Has something written about it, and waits for the answer, but not for ever: the ledger goes
+    /// on.
+    ///
+    /// # Errors
+    /// Those of the write, and [`crate::error::Error::LedgerSlow`].
+    pub fn write(&self, write: impl FnOnce(Hold) -> Write) -> Answer {
+        let receipt = self.ledger.write(write(self.hold.clone()));
+        receipt.answer().unwrap_or_else(|| receipt.wait(Instant::now().checked_add(PATIENCE)))
     }
 
     /// Has it written how often its event was handed out.

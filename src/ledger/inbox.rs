@@ -67,6 +67,29 @@ impl<J> Inbox<J> {
         }
     }
 
+    /// Adds a job and wakes nobody, if there is a writer; the caller sees to it that the job is
+    /// done, by itself or by [`Self::wake`].
+    ///
+    /// # Errors
+    /// The job, where there is none.
+    pub fn put_quietly(&self, job: J) -> Result<(), J> {
+        let mut waiting = self.0.0.lock();
+        match &waiting.writer {
+            Writer::There(_) => {
+                waiting.jobs.push_back(job);
+                Ok(())
+            }
+            Writer::Starting | Writer::None => Err(job),
+        }
+    }
+
+    /// Wakes the writer.
+    pub fn wake(&self) {
+        if let Writer::There(signal) = &self.0.0.lock().writer {
+            signal.set();
+        }
+    }
+
     /// The writer that was asked for is here, and is woken by `signal`.
     pub fn come(&self, signal: &Arc<Signal>) {
         self.0.0.lock().writer = Writer::There(signal.clone());

@@ -85,6 +85,12 @@ impl Ledger for SqliteLedger {
         receipt
     }
 
+    fn write(&self, write: Write) -> Receipt {
+        let (receipt, promise) = Receipt::pending();
+        self.store.put_and_help(Job::Write(write, promise));
+        receipt
+    }
+
     fn read(&self, which: Which<'_>) -> Result<Vec<Row>, Error> {
         let (receipt, promise) = Receipt::pending();
         self.store.put(Job::Read(which.into(), promise));

@@ -14,7 +14,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::queue::{PyCompletionQueue, reopened};
+use super::queue::PyCompletionQueue;
+use super::receipt::reopened;
 use super::route::RouteTexts;
 use crate::error::Error;
 use crate::queue::Wanted;

@@ -10,7 +10,7 @@ use pyo3::types::PyString;
 
 use super::loop_waker::PyWaiter;
 use super::queue::{Core as Queue, PyCompletionQueue, kinds, raise};
-use super::receipt::settled;
+use super::receipt::acked;
 use super::route::{full_address, key_text};
 use super::wait::{self, Flag};
 use crate::error::Error;
@@ -38,13 +38,13 @@ impl PyLease {
     /// and the event, for the Python frame to drop.
     fn ack(&self, py: Python<'_>) -> (bool, Option<Py<PyAny>>) {
         let queue = self.queue();
-        let acked = queue.begin_ack(self.id);
+        let ack = queue.begin_ack(self.id);
         self.is_settled.store(true, Ordering::Relaxed);
-        match acked {
+        match ack {
             Acked::NotHeld => (false, None),
             Acked::Gone(event) => (true, Some(event)),
-            Acked::Writing { id, receipt } => {
-                let is_ours = settled(py, &receipt);
+            Acked::Writing { id, home } => {
+                let is_ours = acked(py, &home);
                 (is_ours, queue.finish_ack(id))
             }
         }

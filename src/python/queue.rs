@@ -10,13 +10,12 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use super::loop_waker::PyWaiter;
-use super::receipt::{arrived, settled};
+use super::receipt::{arrived, reopened};
 use super::route::{RouteTexts, full_address, key_text, with_route};
 use super::wait::Flag;
 use super::{fork, wait};
 use crate::error::Error;
 use crate::event::Route;
-use crate::ledger::Receipt;
 use crate::queue::{CompletionQueue, Room, Wanted};
 
 /// The core queue, of Python objects.
@@ -368,12 +367,5 @@ impl PyCompletionQueue {
                 return Ok(item);
             }
         }
-    }
-}
-
-/// Waits for the write that undoes a take.
-pub(super) fn reopened(py: Python<'_>, receipt: Option<Receipt>) {
-    if let Some(receipt) = receipt {
-        settled(py, &receipt);
     }
 }

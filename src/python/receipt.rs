@@ -9,8 +9,9 @@ use pyo3::prelude::*;
 
 use super::wait;
 use crate::error::Error;
-use crate::ledger::{Outcome, Receipt};
-use crate::queue::{Departed, is_ours};
+use crate::ledger::receipt::Answer;
+use crate::ledger::{Hold, Home, Outcome, Receipt, Write};
+use crate::queue::Departed;
 use crate::wake::Signal;
 
 create_exception!(
@@ -25,20 +26,38 @@ pub(super) fn ledger_error(error: &Error) -> PyErr {
     LedgerError::new_err(error.to_string())
 }
 
-/// Waits for the write that an event's departure is, with no interrupt: it is on its way. False if
-/// the event had become another process's.
-pub(super) fn settled(py: Python<'_>, receipt: &Receipt) -> bool {
-    match receipt.answer() {
-        Some(answer) => answer != Ok(Outcome::Fenced),
-        None => py.detach(|| is_ours(receipt)),
+/// Has something written about a delegation of ours, and waits for it: with no interrupt, for it is
+/// on its way.
+pub(super) fn written(
+    py: Python<'_>,
+    home: &Home,
+    write: impl FnOnce(Hold) -> Write + Send,
+) -> Answer {
+    match home.ledger().keeps_texts() {
+        true => py.detach(|| home.write(write)),
+        // Nothing to wait for, and so no reason to give the interpreter up.
+        false => home.write(write),
     }
+}
+
+/// Writes down that an event was delivered; false if it had become another process's.
+pub(super) fn acked(py: Python<'_>, home: &Home) -> bool {
+    written(py, home, Write::Ack) != Ok(Outcome::Fenced)
 }
 
 /// The event that has left; `None` if it was another process's.
 #[inline]
 pub(super) fn arrived(py: Python<'_>, departed: Departed<Py<PyAny>>) -> Option<Py<PyAny>> {
-    let Departed { item, receipt } = departed;
-    receipt.is_none_or(|receipt| settled(py, &receipt)).then_some(item)
+    let Departed { item, home } = departed;
+    home.is_none_or(|home| acked(py, &home)).then_some(item)
+}
+
+/// Waits for the write that undoes a take.
+pub(super) fn reopened(py: Python<'_>, receipt: Option<Receipt>) {
+    if let Some(receipt) = receipt.filter(|receipt| receipt.answer().is_none()) {
+        // Failed or not, it is the ledger's business from here.
+        let _ = py.detach(|| receipt.wait(None));
+    }
 }
 
 /// Waits for a write, with Ctrl-C on the main thread, until `deadline`.

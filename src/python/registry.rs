@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyString};
 use super::ledger::{PyLedger, millis};
 use super::loop_waker::PyWaiter;
 use super::queue::{Core as Queue, PyCompletionQueue};
-use super::receipt::{answer, ledger_error, settled};
+use super::receipt::{answer, ledger_error, written};
 use super::route::{key_text, with_route};
 use super::{fork, wait};
 use crate::error::Error;
@@ -95,8 +95,13 @@ impl PyRegistry {
         };
         let deadline = Instant::now().checked_add(PATIENCE);
         match self.core.begin_dispatch(request, payload.clone().unbind()) {
-            Ok(Dispatched::New { id, receipt, promise }) => {
-                let Some(receipt) = receipt else { return Ok(Answer::Id((*id).to_owned())) };
+            Ok(Dispatched::New { id, row, promise }) => {
+                let Some((ledger, row)) = row else { return Ok(Answer::Id((*id).to_owned())) };
+                let write = Write::Dispatch(row);
+                let receipt = match ledger.keeps_texts() {
+                    true => py.detach(|| ledger.write(write)),
+                    false => ledger.write(write),
+                };
                 let written = answer(py, &receipt, deadline);
                 if !matches!(written, Ok(Ok(Outcome::Done))) {
                     self.core.withdraw(|record| record.payload.is(&payload));
@@ -155,15 +160,9 @@ impl PyRegistry {
         let ending = self.core.end(&id, state, |record| record.payload.is(payload))?;
         let mut problem = None;
         if let Some(home) = &ending.home {
-            let receipt = home.submit(|hold| Write::Finish {
-                hold,
-                state,
-                event: text.into(),
-                completed_at: millis(completed_at),
-            });
-            let written = receipt.answer().unwrap_or_else(|| {
-                py.detach(|| receipt.wait(Instant::now().checked_add(PATIENCE)))
-            });
+            let (event, completed_at) = (text.into(), millis(completed_at));
+            let finish = |hold| Write::Finish { hold, state, event, completed_at };
+            let written = written(py, home, finish);
             match written {
                 Ok(Outcome::Fenced) => {
                     self.core.supersede(ending);
@@ -224,7 +223,7 @@ impl PyRegistry {
     /// Writes down that the event of a delegation of ours was given up; whether it was ours.
     fn drop(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> bool {
         let home = self.core.with(&key_text(id), |record| record.home.clone()).flatten();
-        home.is_some_and(|home| settled(py, &home.submit(Write::Drop)))
+        home.is_some_and(|home| written(py, &home, Write::Drop) == Ok(Outcome::Done))
     }
 
     /// How many delegations of an owner, or of all, are queued, run, have ended and are not

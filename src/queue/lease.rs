@@ -17,9 +17,9 @@ use super::fifo::Taken;
 use super::letters::Buried;
 use super::mailbox::is_stale;
 use super::observer::{Observers, notify};
-use super::settle::is_ours;
+use super::settle::is_acked;
 use super::{CompletionQueue, State};
-use crate::ledger::{Home, Receipt, Write};
+use crate::ledger::Home;
 use crate::timer::{self, Due};
 
 /// What names a lease: the event's slot, and the number that tells it from others of that slot.
@@ -63,8 +63,8 @@ pub enum Acked<T> {
     Writing {
         /// Its lease from now on.
         id: LeaseId,
-        /// What is to be waited for.
-        receipt: Receipt,
+        /// Where `Write::Ack` is to be written first.
+        home: Arc<Home>,
     },
 }
 
@@ -233,14 +233,14 @@ impl<T: Send + 'static> CompletionQueue<T> {
         match self.begin_ack(id) {
             Acked::NotHeld => None,
             Acked::Gone(item) => Some(item),
-            Acked::Writing { id, receipt } => {
-                let is_ours = is_ours(&receipt);
+            Acked::Writing { id, home } => {
+                let is_ours = is_acked(&home);
                 self.finish_ack(id).filter(|_| is_ours)
             }
         }
     }
 
-    /// As [`Self::ack`], with what is to be waited for.
+    /// As [`Self::ack`], with what is to be written down first.
     pub fn begin_ack(&self, id: LeaseId) -> Acked<T> {
         let mut state = self.state.0.lock();
         if state.leases.end(id).is_none() {
@@ -253,7 +253,7 @@ impl<T: Send + 'static> CompletionQueue<T> {
         };
         let id = state.leases.start(id.slot, None, Kind::Ack);
         drop(state);
-        Acked::Writing { id, receipt: home.submit(Write::Ack) }
+        Acked::Writing { id, home }
     }
 
     /// Lets an event go whose acknowledgement is written down, or somebody else's business.

@@ -5,7 +5,7 @@
 //! waits for the disk, and the one that hands out the receipt for the caller to wait for.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::fifo::Taken;
 use super::lane::End;
@@ -15,40 +15,36 @@ use crate::error::Error;
 use crate::event::Route;
 use crate::ledger::{Home, Outcome, Receipt, Write};
 
-/// How long whoever settles an event waits for the disk; the write goes on all the same.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// An event that has left, and the write that says so, where there is one.
+/// An event that has left, and where that is to be written down first, if it is.
 #[derive(Debug)]
 pub struct Departed<T> {
     /// The event.
     pub item: T,
-    /// What is to be waited for before the event is used.
-    pub receipt: Option<Receipt>,
+    /// Where [`Write::Ack`] is to be written before the event is used.
+    pub home: Option<Arc<Home>>,
 }
 
 impl<T> Departed<T> {
-    /// Waits for the write. `None` if the event was another process's by then, which delivers it.
-    /// Where the write fails the event counts all the same: the ledger tries again.
+    /// Writes it down. `None` if the event was another process's by then, which delivers it. Where
+    /// the write fails the event counts all the same: the ledger tries again.
     pub fn settled(self) -> Option<T> {
-        let is_ours = self.receipt.is_none_or(|receipt| is_ours(&receipt));
+        let is_ours = self.home.is_none_or(|home| is_acked(&home));
         is_ours.then_some(self.item)
     }
 }
 
-/// Waits for what was written of an event of ours; false if it had become somebody else's.
-pub fn is_ours(receipt: &Receipt) -> bool {
-    receipt.wait(Instant::now().checked_add(PATIENCE)) != Ok(Outcome::Fenced)
+/// Writes down that an event was delivered; false if it had become another process's.
+pub fn is_acked(home: &Home) -> bool {
+    home.write(Write::Ack) != Ok(Outcome::Fenced)
 }
 
 #[inline]
 pub(super) fn departed<T>(taken: Taken<T>, observers: Observers) -> Departed<T> {
     let Taken { item, delegation_id, home } = taken;
-    let receipt = home.map(|home| home.submit(Write::Ack));
     if let (Some(observers), Some(id)) = (observers, &delegation_id) {
         notify(Some(&observers), |observer| observer.taken(id));
     }
-    Departed { item, receipt }
+    Departed { item, home }
 }
 
 impl<T> CompletionQueue<T> {
@@ -57,9 +53,9 @@ impl<T> CompletionQueue<T> {
     /// # Errors
     /// [`Error::Full`] or [`Error::ShutDown`], with the event handed back.
     pub fn try_put(&self, item: T, route: Route<'_>) -> Result<(), (T, Error)> {
-        let receipt = self.begin_put(item, route)?;
-        if let Some(receipt) = receipt {
-            is_ours(&receipt);
+        if let Some(receipt) = self.begin_put(item, route)? {
+            // Failed or not, it is the ledger's business from here.
+            let _ = receipt.wait(None);
         }
         Ok(())
     }
@@ -92,9 +88,8 @@ impl<T> CompletionQueue<T> {
 
     /// Undoes a take: the event is the first again, whatever the bound, also after a shutdown.
     pub fn put_back(&self, item: T, route: Route<'_>) {
-        let receipt = self.begin_put_back(item, route);
-        if let Some(receipt) = receipt {
-            is_ours(&receipt);
+        if let Some(receipt) = self.begin_put_back(item, route) {
+            let _ = receipt.wait(None);
         }
     }
 
@@ -153,7 +148,7 @@ impl<T> CompletionQueue<T> {
         }
     }
 
-    /// As [`Self::try_take`], with what is to be waited for.
+    /// As [`Self::try_take`], with what is to be written down first.
     ///
     /// # Errors
     /// As there.

@@ -147,7 +147,7 @@ impl<'a, T> Taker<'a, T> {
         Self { queue, registration }
     }
 
-    /// As [`Self::poll`], with what is to be waited for.
+    /// As [`Self::poll`], with what is to be written down first.
     ///
     /// # Errors
     /// As there.

@@ -30,15 +30,14 @@ pub struct Request<'a> {
 }
 
 /// What a dispatch gives.
-#[derive(Debug)]
 pub enum Dispatched {
     /// It is recorded. It must not run before its row is written.
     New {
         /// Its id.
         id: Arc<str>,
-        /// What is to be waited for.
-        receipt: Option<Receipt>,
-        /// To be given the same answer, for those who dispatch with the same key meanwhile.
+        /// The row that is to be written first, and where.
+        row: Option<(Arc<dyn Ledger>, NewDelegation)>,
+        /// To be given the answer, for those who dispatch with the same key meanwhile.
         promise: Option<Promise>,
     },
     /// The owner dispatched with this key before.
@@ -78,7 +77,7 @@ impl<P> DelegationRegistry<P> {
         }
     }
 
-    /// As [`Self::dispatch`], with a ledger, and with what is to be waited for. The payload of a
+    /// As [`Self::dispatch`], with a ledger, and with what is to be written down first. The payload of a
     /// dispatch that is there already is dropped.
     ///
     /// # Errors
@@ -122,19 +121,22 @@ impl<P> DelegationRegistry<P> {
             let hold = Hold { id: id.clone(), fence: NewDelegation::FENCE };
             Arc::new(Home::new(ledger, hold))
         });
-        let row = home.as_ref().map(|_| NewDelegation {
-            id: id.clone(),
-            owner: owner.clone(),
-            idempotency_key: idempotency_key.map(Into::into),
-            record: request.record,
-            dispatched_at: request.dispatched_at,
+        let row = home.as_ref().map(|home: &Arc<Home>| {
+            let row = NewDelegation {
+                id: id.clone(),
+                owner: owner.clone(),
+                idempotency_key: idempotency_key.map(Into::into),
+                record: request.record,
+                dispatched_at: request.dispatched_at,
+            };
+            (home.ledger().clone(), row)
         });
         if let Some(key) = &key {
             table.keys.insert(key.clone(), id.clone());
         }
         table.stats.dispatched += 1;
         let record = Record {
-            home: home.clone(),
+            home,
             key,
             receipt,
             permit: Some(permit),
@@ -142,9 +144,8 @@ impl<P> DelegationRegistry<P> {
         };
         table.insert(record);
         drop(table);
-        let receipt = home.zip(row).map(|(home, row)| home.ledger().submit(Write::Dispatch(row)));
         tracing::info!(target: super::LOG, id = &*id, session_key, "delegation dispatched");
-        Ok(Dispatched::New { id, receipt, promise })
+        Ok(Dispatched::New { id, row, promise })
     }
 
     /// Takes back a dispatch that no worker has begun, as if it had not been: the caller is told

@@ -122,6 +122,8 @@ pub(super) struct Papers {
     pub(super) unretained: usize,
     /// Whether what failed may be on disk all the same.
     pub(super) may_be_committed: bool,
+    /// When the waiting writer wakes by itself, if it does.
+    pub(super) wakes_at: Option<Instant>,
     /// How many pages the log has got since it was last copied, roughly.
     pub(super) log_pages: usize,
     /// Whether it was told already how the file has to be kept.

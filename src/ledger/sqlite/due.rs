@@ -1,6 +1,6 @@
 //! What the writer does of itself when its time has come: renew, try again, look.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::desk::{Papers, Retry};
 use super::file::set_durability;
@@ -13,6 +13,8 @@ use crate::ledger::{Durability, Millis, Notice};
 /// and so on.
 const FIRST_PAUSE: Millis = 100;
 const LONGEST_PAUSE: Millis = 5_000;
+/// How exact times due are: they are counted in milliseconds.
+const ROUNDING: Duration = Duration::from_millis(2);
 
 impl Papers {
     /// Does what is due; how long to pause if somebody else has the file locked.
@@ -41,6 +43,18 @@ impl Papers {
         let left = at.saturating_sub(self.clock.now().steady).max(0);
         // What is due but was put off by an error of the clock must not spin.
         Some(Duration::from_millis(left.unsigned_abs().max(1)))
+    }
+
+    /// Notes how long the writer waits from now on.
+    pub(super) fn will_wake(&mut self, left: Option<Duration>) {
+        self.wakes_at = left.and_then(|left| Instant::now().checked_add(left));
+    }
+
+    /// Whether something is due before the writer wakes by itself.
+    pub(super) fn is_sooner(&self, left: Option<Duration>) -> bool {
+        let Some(left) = left else { return false };
+        let at = Instant::now().checked_add(left + ROUNDING);
+        self.wakes_at.is_none_or(|wakes_at| at.is_some_and(|at| at < wakes_at))
     }
 
     /// Asks for a notice when this moment is over.

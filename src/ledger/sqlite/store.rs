@@ -81,6 +81,7 @@ impl Store {
             free: (0, 0),
             settled: None,
             unretained: RETENTION_EVERY,
+            wakes_at: None,
             may_be_committed: false,
             log_pages: 0,
             is_noted: false,
@@ -107,11 +108,33 @@ impl Store {
         }
     }
 
+    /// Has a job done by the calling thread, which is to wait for it, unless somebody is at the desk:
+    /// then by the writer, with all that came meanwhile. To wake another thread and to be woken again
+    /// takes longer than a small write does.
+    pub(super) fn put_and_help(self: &Arc<Self>, job: Job) {
+        if let Err(job) = self.inbox.put_quietly(job) {
+            return self.put(job);
+        }
+        let is_done = self.desk.0.0.try_lock().is_some_and(|mut papers| {
+            let next = papers.round();
+            // The writer must not sleep longer than there is now reason to.
+            matches!(next, Next::Wait(left) if !papers.is_sooner(left))
+        });
+        if !is_done {
+            self.inbox.wake();
+        }
+    }
+
     fn run(&self) {
         let signal = Arc::new(Signal::for_this_thread());
         self.inbox.come(&signal);
         loop {
-            let next = self.desk.0.0.lock().round();
+            let mut papers = self.desk.0.0.lock();
+            let next = papers.round();
+            if let Next::Wait(left) = next {
+                papers.will_wake(left);
+            }
+            drop(papers);
             match next {
                 Next::Again => {}
                 // With no lock held: a fork goes first.
