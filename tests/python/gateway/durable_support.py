@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import real_cli
 from adapter_support import until
 
 from hermes_core import Ledger
-from measure import home
+from hermes_core.gateway import _ledger
+from measure import home as gateway_home
 from measure.model import Model, Request
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "examples"))
@@ -43,6 +47,24 @@ security:
 """
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of the test's own."""
+    monkeypatch.setenv("HERMES_HOME", str(tmp_path))
+    yield tmp_path
+    # What could not be written is not waited for.
+    for path in tuple(_ledger._opened):
+        if path.is_relative_to(os.path.realpath(tmp_path)):
+            del _ledger._opened[path]
+
+
+def rows(home: Path) -> list[dict[str, Any]]:
+    """What a home's ledger knows, in the order of dispatch."""
+    ledger = _ledger.of_home(home)
+    assert ledger is not None
+    return ledger.rows() if ledger.exists() else []
+
+
 def blocks(text: str) -> list[str]:
     """The delegations whose results a text holds."""
     return BLOCK.findall(text)
@@ -54,14 +76,14 @@ class Home:
     def __init__(self, folder: Path, model: Model) -> None:
         self.folder = folder
         self._ledger = Ledger(folder / "delegations.db")
-        home.write(folder, model.base_url, plugin=True)
+        gateway_home.write(folder, model.base_url, plugin=True)
         with (folder / "config.yaml").open("a", encoding="utf-8") as config:
             config.write(CHATS)
 
     def environment(self, lease: float) -> dict[str, str]:
         """The environment of a process on this home."""
         return {
-            **home.environment(self.folder),
+            **gateway_home.environment(self.folder),
             "GATEWAY_ALLOW_ALL_USERS": "true",
             "HERMES_CORE_LEASE_SECONDS": str(lease),
         }
@@ -223,3 +245,35 @@ class Held:
             for text, going in list(self._going.items()):
                 if text in request.text:
                     going.wait(SECONDS)
+
+
+LEAVE = """
+import json, os, signal, sys, threading
+from hermes_core import DelegationRegistry, Ledger
+
+registry = DelegationRegistry(capacity=100, ledger=Ledger(sys.argv[1], lease=float(sys.argv[2])))
+for name, key, has_ended in json.loads(sys.argv[3]):
+    runner = (lambda name=name: {"summary": name}) if has_ended else threading.Event().wait
+    handle = registry.dispatch(goal=f"goal of {name}", runner=runner, session_key=key)
+    if has_ended:
+        handle.result()
+print(json.dumps({row["record"]["goal"]: row["delegation_id"] for row in registry.ledger.rows()}))
+sys.stdout.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def leave(folder: Path, *left: tuple[str, str, bool], lease: float = 0.3) -> dict[str, str]:
+    """Have a process be killed that had these delegations: name, session key, whether it has ended.
+
+    Returns their ids by their names.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE, str(folder / "delegations.db"), str(lease), json.dumps(left)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return {goal.removeprefix("goal of "): name for goal, name in json.loads(done.stdout).items()}

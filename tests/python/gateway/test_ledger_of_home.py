@@ -8,29 +8,20 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from adapter_support import Child, Host, dispatch, take, until
+from durable_support import home, rows
 
-from hermes_core import Ledger, gateway
+from hermes_core import gateway
 from hermes_core.gateway import _ledger
 
+__all__ = ["home"]
+
 SECRET = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A home of the test's own, which the context is bound to as a turn of a profile is."""
-    constants = importlib.import_module("hermes_constants")
-    token = constants.set_hermes_home_override(str(tmp_path))
-    yield tmp_path
-    # What could not be written is not waited for.
-    _ledger._opened.pop(_ledger.path_of_home(os.path.realpath(tmp_path)), None)
-    constants.reset_hermes_home_override(token)
 
 
 def run(host: Host, summary: str = "done", key: str = "a session") -> dict[str, Any]:
@@ -38,10 +29,6 @@ def run(host: Host, summary: str = "done", key: str = "a session") -> dict[str, 
     child = Child(summary)
     child.go.set()
     return dispatch(host.registry.dispatch_async_delegation, child, key=key)
-
-
-def rows(home: Path) -> list[dict[str, Any]]:
-    return Ledger(_ledger.path_of_home(home)).rows()
 
 
 def test_no_file_before_the_first_dispatch(host: Host, home: Path) -> None:
