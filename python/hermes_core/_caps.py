@@ -19,7 +19,7 @@ def capped(event: dict[str, Any], max_summary: int | None, max_total: int | None
     """
     places = _summaries(event)
     lengths = [len(holder["summary"]) for holder in places]
-    limits = _shares(lengths, max_summary, max_total)
+    limits = shares(lengths, max_summary, max_total)
     if all(length <= limit for length, limit in zip(lengths, limits, strict=True)):
         return event
     delegation_id = event.get("delegation_id")
@@ -48,8 +48,9 @@ def _summaries(event: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _shares(lengths: list[int], max_summary: int | None, max_total: int | None) -> list[int]:
-    limits = [length if max_summary is None else min(length, max_summary) for length in lengths]
+def shares(lengths: list[int], max_each: int | None, max_total: int | None) -> list[int]:
+    """What each of several lengths gets of a total; what short ones leave goes to long ones."""
+    limits = [length if max_each is None else min(length, max_each) for length in lengths]
     if max_total is None or sum(limits) <= max_total:
         return limits
     # The shortest first: each takes what it needs of an equal share of what is left.

@@ -91,7 +91,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
+    if not text.isdecimal() or not (number := int(text[:18])):
+        raise argparse.ArgumentTypeError("not a number above 0")
     return number

@@ -186,7 +186,9 @@ NOT_PLAIN = [
 ]
 
 
-@pytest.mark.parametrize(("value", "shown"), NOT_PLAIN, ids=[type(v).__name__ for v, _ in NOT_PLAIN])
+@pytest.mark.parametrize(
+    ("value", "shown"), NOT_PLAIN, ids=[type(v).__name__ for v, _ in NOT_PLAIN]
+)
 @pytest.mark.parametrize("where", ["alone", "in a list", "in a dict", "as a neighbour"])
 def test_what_json_cannot_carry_is_text(value: object, shown: Any, where: str) -> None:
     if isinstance(shown, str) and shown.endswith("0x…>"):
@@ -209,7 +211,7 @@ def test_numbers_of_any_size() -> None:
     assert int(stored({"a": -huge})["a"], 16) == -huge
 
 
-@pytest.mark.parametrize("depth", [_json.DEPTH - 1, _json.DEPTH, _json.DEPTH + 1, 5000, 100_000])
+@pytest.mark.parametrize("depth", [_json.DEPTH - 1, _json.DEPTH, _json.DEPTH + 1, 20_000])
 @pytest.mark.parametrize("kind", [list, dict])
 def test_depth(depth: int, kind: type) -> None:
     """What is nested deeper than readers follow is the text of its JSON, and is all there."""
@@ -243,8 +245,16 @@ def test_circles() -> None:
 @pytest.mark.parametrize("others", [{}, {"set": {1}}])
 def test_keys_that_are_no_texts_stay_apart(others: dict[str, Any]) -> None:
     """F9: nothing of a result is lost because two of its keys look alike."""
-    value = {1: "a", "1": "b", None: "c", "null": "d", True: "e", (1, 2): "f", Exits(): "g", 1.5: "h"}
-    # `True` is 1: the dict has one of them.
+    value = {
+        1: "a",
+        "1": "b",
+        None: "c",
+        "null": "d",
+        False: "e",
+        (1, 2): "f",
+        Exits(): "g",
+        1.5: "h",
+    }
     found = stored({**value, **others})
     assert sorted(map(str, found.values())) == sorted(
         [*value.values(), *(str([1]) for _ in others)]
