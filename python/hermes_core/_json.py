@@ -55,13 +55,13 @@ def loads(text: str) -> Any:
     return json.loads(text)
 
 
-def _has_other_keys(value: object) -> bool:
+def _has_other_keys(value: Any) -> bool:
     """Whether keys of a value are no texts; ``json`` lets two that look alike become the same."""
-    waiting = [value]
+    waiting: list[Any] = [value]
     while waiting:
         value = waiting.pop()
         kind = type(value)
-        inner: Iterable[object] = ()
+        inner: Iterable[Any] = ()
         if issubclass(kind, dict):
             if any(type(key) is not str for key in list(dict.keys(value))):
                 return True
@@ -195,7 +195,7 @@ def _key(key: object) -> str:
     return _text(key)
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
     try:
         if issubclass(type(value), _BYTES):
             return memoryview(value).tobytes().decode("utf-8", "backslashreplace")

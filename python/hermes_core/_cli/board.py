@@ -29,10 +29,10 @@ STYLES = {"running": "cyan", "pending": "yellow", "dead": "bold red", "lost": "r
 def watch(arguments: Namespace) -> int:
     """Show the ledger until Ctrl-C."""
     path = opening.path_of(arguments)
-    if not arguments.json:
-        _require_board()
-    signal.signal(signal.SIGTERM, _end)
     with opening.opened(path) as ledger:
+        if not arguments.json:
+            _require_board()
+        signal.signal(signal.SIGTERM, _end)
         try:
             return _lines(ledger) if arguments.json else _board(ledger)
         except KeyboardInterrupt:

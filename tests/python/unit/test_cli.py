@@ -201,10 +201,7 @@ def test_an_id_that_is_not_there(run: Run, filled: list[str], file: Path) -> Non
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
-def test_a_ledger_that_is_not_there_is_not_made(
-    run: Run, file: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+def test_a_ledger_that_is_not_there_is_not_made(run: Run, file: Path, command: list[str]) -> None:
     code, out, err = run(*command)
     assert (code, out) == (REFUSED, "")
     assert f"there is no ledger {file}" in err
@@ -353,6 +350,20 @@ def test_a_reader_that_has_read_enough(file: Path, filled: list[str]) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == REFUSED
+
+
+def test_a_board_needs_a_terminal(run: Run, filled: list[str]) -> None:
+    pytest.importorskip("rich")
+    code, out, err = run("watch")
+    assert (code, out) == (REFUSED, "")
+    assert "needs a terminal" in err
+
+
+def test_a_board_needs_rich(run: Run, filled: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich", None)
+    code, out, err = run("watch")
+    assert (code, out) == (REFUSED, "")
+    assert "pip install 'hermes-agent-core[cli]'" in err
 
 
 def test_an_output_that_cannot_say_it(file: Path) -> None:
