@@ -5,11 +5,13 @@ PYTHONS := python3.11 python3.12 python3.13
 TIMES ?= 200
 SECONDS ?= 60
 CASES ?= 20000
+COUNT ?= 1000000
 # What is compared with a later gateway, too: the shapes that 0.17.0 does not have.
 LATER := $(addprefix tests/python/differential/test_,batches.py failure_classes.py registry.py)
 
 .PHONY: help run test test-rust test-python test-pythons differential loom loom-long proptest-long fuzz \
-    check format bench instructions instructions-record wheel storm leaks valgrind clean env gateways
+    check format bench instructions instructions-record wheel storm leaks crash soak valgrind clean env \
+    gateways
 
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +88,12 @@ storm: ## the process tests, ten times as often, on every CPython from 3.11 to 3
 
 leaks: env ## everything a million times, with memory that must stay flat
 	PYTHONPATH=tests/python $(TEST) -m leaks $(ARGS)
+
+crash: env ## processes killed at any moment and at every named step, TIMES in all; nothing may be lost
+	@scripts/crash --times $(TIMES) $(ARGS)
+
+soak: env ## a million delegations through the ledger (COUNT); memory and the file must stay flat
+	PYTHONPATH=tests/python $(TEST) -m leaks.soak --count $(COUNT)
 
 valgrind: env ## every function of the binding under memcheck
 	@scripts/valgrind $(ARGS)

@@ -53,7 +53,7 @@ pub struct NewDelegation {
     /// Its id; the row is held under [`NewDelegation::FENCE`].
     pub id: Arc<str>,
     /// Who asked for it.
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// What tells it from another of the same owner, if the owner said so.
     pub idempotency_key: Option<Box<str>>,
     /// The task as JSON; empty where [`Ledger::keeps_texts`] says no.
@@ -158,7 +158,7 @@ pub struct Row {
     /// Its id and present fence.
     pub hold: Hold,
     /// Who asked for it.
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// As it was dispatched with.
     pub idempotency_key: Option<Box<str>>,
     /// Where it stands. One whose holder's lease is over while it ran is [`State::Lost`].

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::capacity::{Capacity, Permit};
 use crate::event::{Owner, Selector};
-use crate::ledger::{Home, Receipt};
+use crate::ledger::{Hold, Home, Ledger, Receipt};
 use crate::sync::{Guarded, Lock, Locked};
 use crate::wake::Signal;
 
@@ -35,7 +35,6 @@ pub use self::state::{Delivery, State};
 const LOG: &str = "hermes_core::registry";
 
 /// What is known of one delegation.
-#[derive(Debug)]
 pub struct Record<P> {
     /// Its id.
     pub id: Arc<str>,
@@ -44,16 +43,15 @@ pub struct Record<P> {
     /// Where its event stands.
     pub delivery: Delivery,
     /// Who asked for it.
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// What the host keeps with it.
     pub payload: P,
-    /// Where it is written down, if it is.
-    pub home: Option<Arc<Home>>,
+    // Where it is written down, if it is, and the fence of our hold.
+    ledger: Option<Arc<dyn Ledger>>,
+    fence: u64,
     seq: u64,
     permit: Option<Permit>,
-    // Its entry among the keys, and what its row waits for.
-    key: Option<Box<str>>,
-    receipt: Option<Receipt>,
+    keyed: Option<Box<Keyed>>,
     begun: bool,
     published: bool,
     // Puts of its event less takes. Counted, because they are told without a lock: a take may be
@@ -62,7 +60,21 @@ pub struct Record<P> {
     waiters: Vec<Arc<Signal>>,
 }
 
+/// What a delegation has that was dispatched with a key.
+struct Keyed {
+    // Its entry among the keys.
+    key: Box<str>,
+    // What becomes of its row.
+    receipt: Receipt,
+}
+
 impl<P> Record<P> {
+    /// Where it is written down, if it is.
+    pub fn home(&self) -> Option<Arc<Home>> {
+        let hold = Hold { id: self.id.clone(), fence: self.fence };
+        self.ledger.clone().map(|ledger| Arc::new(Home::new(ledger, hold)))
+    }
+
     fn wake_waiters(&mut self) {
         self.published = true;
         for waiter in self.waiters.drain(..) {
@@ -112,7 +124,8 @@ pub struct LiveWork {
 
 /// What the registry's lock guards.
 pub struct Table<P> {
-    records: HashMap<Arc<str>, Record<P>>,
+    // On the heap: the map has room for twice as many.
+    records: HashMap<Arc<str>, Box<Record<P>>>,
     // Delivered ones, oldest end first: the only ones that retention may drop.
     delivered: VecDeque<(Arc<str>, u64)>,
     // How many entries of `delivered` still stand for a delivered record.
@@ -185,7 +198,7 @@ impl<P> DelegationRegistry<P> {
             let Some((id, seq)) = table.delivered.pop_front() else { break };
             if table.is_delivered(&id, seq) {
                 table.retained -= 1;
-                dropped.extend(table.remove(&id).map(Record::let_go));
+                dropped.extend(table.remove(&id).map(|record| record.let_go()));
             }
         }
         dropped
@@ -215,7 +228,7 @@ impl<P> DelegationRegistry<P> {
     ///
     /// It runs under the lock: it may copy references, and must not call back or drop a payload.
     pub fn with<R>(&self, id: &str, read: impl FnOnce(&Record<P>) -> R) -> Option<R> {
-        self.table.0.lock().records.get(id).map(read)
+        self.table.0.lock().records.get(id).map(|record| read(record))
     }
 
     /// What `read` makes of each record it keeps, in the order of dispatch; under the lock as in
@@ -301,13 +314,13 @@ impl<P> DelegationRegistry<P> {
 
 impl<P> Table<P> {
     fn record_of(&mut self, id: &str, seq: u64) -> Option<&mut Record<P>> {
-        self.records.get_mut(id).filter(|record| record.seq == seq)
+        self.records.get_mut(id).map(|record| &mut **record).filter(|record| record.seq == seq)
     }
 
-    fn remove(&mut self, id: &str) -> Option<Record<P>> {
+    fn remove(&mut self, id: &str) -> Option<Box<Record<P>>> {
         let record = self.records.remove(id)?;
-        if let Some(key) = &record.key {
-            self.keys.remove(key);
+        if let Some(keyed) = &record.keyed {
+            self.keys.remove(&keyed.key);
         }
         Some(record)
     }

@@ -18,6 +18,7 @@ from pathlib import Path
 import hermes_core
 
 from . import page
+from .durable import filesystem
 from .figures import Figure, Measurements, Run
 from .peers import gateway_version
 from .runner import EARNEST, QUICK
@@ -28,7 +29,16 @@ BENCHES = Path(__file__).resolve().parents[1]
 LATER_GATEWAY = BENCHES.parent / ".run" / "gateways" / "0.19.0"
 
 ANYWHERE = ("operations", "import")
-HERE = ("depth", "mailboxes", "queued-memory", "coroutine-memory", "wheel")
+HERE = (
+    "depth",
+    "mailboxes",
+    "ledger",
+    "durable-queues",
+    "stored",
+    "queued-memory",
+    "coroutine-memory",
+    "wheel",
+)
 BESIDE_A_GATEWAY = (
     "delegations",
     "records",
@@ -38,7 +48,7 @@ BESIDE_A_GATEWAY = (
     "processor",
     "record-memory",
 )
-BESIDE_A_LATER_ONE = ("batches",)
+BESIDE_A_LATER_ONE = ("batches", "later-ledger")
 
 
 def main() -> int:
@@ -51,7 +61,9 @@ def main() -> int:
     others.pop(platform.python_version(), None)
     runs = [_run(Path(sys.executable), gateway_version(), arguments)]
     runs += [_run(python, None, arguments) for python in others.values()]
-    measured = Measurements(hermes_core.__version__, _cpu(), os.cpu_count() or 1, repetitions, runs)
+    measured = Measurements(
+        hermes_core.__version__, _cpu(), os.cpu_count() or 1, filesystem(), repetitions, runs
+    )
     figures = [figure for run in runs for figure in run.figures]
     goals = [figure.is_met for figure in figures if figure.goal]
     print(f"\n{sum(map(bool, goals))} of {len(goals)} goals met")

@@ -33,6 +33,8 @@ def goal_text(goal: Goal, unit: Unit) -> str:
     """What is to be reached."""
     if goal.of == "ratio":
         return f"≥ {goal.bound:g} ×"
+    if goal.of == "more":
+        return f"≤ + {quantity(goal.bound, unit)}"
     return f"≤ {quantity(goal.bound, unit)}"
 
 
@@ -66,8 +68,9 @@ def line(row: Iterable[str]) -> str:
 def markdown(measurements: Measurements) -> str:
     """All figures, a table for each run."""
     parts = [
-        f"Measured on {measurements.cpu}, {measurements.cores} cores, with hermes_core "
-        f"{measurements.hermes_core}; medians of {measurements.repetitions} repetitions."
+        f"Measured on {measurements.cpu}, {measurements.cores} cores, files on "
+        f"{measurements.filesystem}, with hermes_core {measurements.hermes_core}; medians of "
+        f"{measurements.repetitions} repetitions."
     ]
     for run in measurements.runs:
         rows = [HEAD, ("---", "---", *["---:"] * 4, "---"), *map(cells, run.figures)]

@@ -6,7 +6,14 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 
-from . import cases_delivery, cases_gateway, cases_process, cases_queue, cases_text
+from . import (
+    cases_delivery,
+    cases_gateway,
+    cases_ledger,
+    cases_process,
+    cases_queue,
+    cases_text,
+)
 from .runner import EARNEST, QUICK, Batch, Effort, measure, with_growth
 
 GROUPS: dict[str, Callable[[Effort], Iterator[Batch]]] = {
@@ -20,6 +27,10 @@ GROUPS: dict[str, Callable[[Effort], Iterator[Batch]]] = {
     "mailboxes": cases_delivery.mailboxes,
     "notifications": cases_text.notifications,
     "batches": cases_text.batches,
+    "ledger": cases_ledger.beside_a_commit,
+    "durable-queues": cases_ledger.beside_queues,
+    "stored": cases_ledger.stored,
+    "later-ledger": cases_ledger.beside_a_later_gateway,
     "import": cases_process.import_time,
     "wheel": cases_process.wheel_size,
     "queued-memory": cases_process.queued_memory,

@@ -190,17 +190,20 @@ def redeliver(registry: DelegationRegistry, delegation_id: str) -> bool:
     known = registry._core.get(delegation_id)
     # One that the queue keeps is let go first: what waits is made of the row that is ours then.
     kept = registry._core.take_out(delegation_id, False)
-    if kept is not None:
+    if kept is not None and not ledger.keeps_texts:
+        # A file must not say for a moment that it is given up: the process may end there.
         registry._core.drop(delegation_id)
     if not ledger._core.redeliver(delegation_id):
         return False
+    # The ledger's thread may have taken it over by now, for a mailbox that waits for it.
     for row in ledger._core.adopt([delegation_id]):
         if ledger.keeps_texts or known is None:
-            return put(registry, ledger, row, True)
-        job = known[0]
-        event = kept if kept is not None else registry._shown(job.event or {})
-        return put_event(registry, row, job, event, True)
-    return False
+            put(registry, ledger, row, True)
+        else:
+            job = known[0]
+            event = kept if kept is not None else registry._shown(job.event or {})
+            put_event(registry, row, job, event, True)
+    return True
 
 
 # Mailboxes.

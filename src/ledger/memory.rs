@@ -22,7 +22,8 @@ use crate::wake::Signal;
 /// What the ledger's lock guards.
 #[derive(Default)]
 pub struct Rows {
-    rows: HashMap<Arc<str>, Kept>,
+    // On the heap: the map has room for twice as many.
+    rows: HashMap<Arc<str>, Box<Kept>>,
     // Per key, the owners that used it: few, mostly one.
     keys: HashMap<Box<str>, Vec<Arc<str>>>,
     // In the order in which they were settled, and what tells that settling from a later one.
@@ -181,13 +182,14 @@ impl Rows {
             completed_at: None,
             settled_at: None,
         };
-        self.rows.insert(new.id, Kept { row, seq: self.next_seq, settling: None });
+        let kept = Kept { row, seq: self.next_seq, settling: None };
+        self.rows.insert(new.id, Box::new(kept));
         self.next_seq += 1;
         Ok(Outcome::Done)
     }
 
     fn held(&mut self, hold: &Hold, fits: impl FnOnce(&Row) -> bool) -> Option<&mut Kept> {
-        let kept = self.rows.get_mut(&hold.id)?;
+        let kept = &mut **self.rows.get_mut(&hold.id)?;
         let row = &kept.row;
         (row.holder == Holder::Us && row.hold.fence == hold.fence && fits(row)).then_some(kept)
     }
@@ -306,10 +308,10 @@ impl Rows {
 
     fn read(&self, which: Which<'_>) -> Vec<Row> {
         let all = |fits: fn(&Row) -> bool| {
-            self.rows.values().filter(move |kept| fits(&kept.row)).collect()
+            self.rows.values().map(|kept| &**kept).filter(move |kept| fits(&kept.row)).collect()
         };
         let mut found: Vec<&Kept> = match which {
-            Which::One(id) => self.rows.get(id).into_iter().collect(),
+            Which::One(id) => self.rows.get(id).into_iter().map(|kept| &**kept).collect(),
             Which::Newest(_) => all(|_| true),
             Which::Running => all(|row| row.state == State::Running),
             Which::Elsewhere => {
@@ -341,7 +343,7 @@ impl Rows {
                 self.settled_now -= 1;
                 let kept = self.rows.remove(&id);
                 kept.iter().for_each(|kept| self.forget_key(&kept.row));
-                old.extend(kept);
+                old.extend(kept.map(|kept| *kept));
             }
         }
         old

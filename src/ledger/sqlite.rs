@@ -5,6 +5,7 @@
 //! starts, and the file is opened, at the first use.
 
 mod batch;
+mod carry;
 mod desk;
 mod disk;
 mod due;

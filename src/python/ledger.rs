@@ -218,9 +218,9 @@ fn dict(py: Python<'_>, row: Row) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item(intern!(py, "delegation_id"), &*row.hold.id)?;
     dict.set_item(intern!(py, "fence"), row.hold.fence)?;
-    dict.set_item(intern!(py, "session_key"), row.owner.session_key)?;
-    dict.set_item(intern!(py, "origin_ui_session_id"), row.owner.origin_ui_session_id)?;
-    dict.set_item(intern!(py, "parent_session_id"), row.owner.parent_session_id)?;
+    dict.set_item(intern!(py, "session_key"), &row.owner.session_key)?;
+    dict.set_item(intern!(py, "origin_ui_session_id"), &row.owner.origin_ui_session_id)?;
+    dict.set_item(intern!(py, "parent_session_id"), &row.owner.parent_session_id)?;
     dict.set_item(intern!(py, "idempotency_key"), row.idempotency_key.as_deref())?;
     dict.set_item(intern!(py, "state"), row.state.name())?;
     dict.set_item(intern!(py, "delivery"), row.delivery.name())?;

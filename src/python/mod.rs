@@ -58,6 +58,11 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::interpreter::require_main(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        #[cfg(feature = "failpoints")]
+        {
+            let names = crate::failpoint::Step::ALL.iter().map(|step| step.name());
+            module.add("FAIL_POINTS", names.collect::<Vec<_>>())?;
+        }
         super::queue::add_exceptions(module)?;
         super::fastcall::install(module.py())?;
         super::log::install();

@@ -113,6 +113,9 @@ impl PyRegistry {
                 match written {
                     Ok(Outcome::Exists(id)) => Ok(Answer::Existing(("existing", id.into()))),
                     Ok(_) => Ok(Answer::Id((*id).to_owned())),
+                    Err(error @ Error::DuplicateId { .. }) => {
+                        Err(PyValueError::new_err(error.to_string()))
+                    }
                     Err(error) => Err(ledger_error(&error)),
                 }
             }
@@ -222,7 +225,7 @@ impl PyRegistry {
 
     /// Writes down that the event of a delegation of ours was given up; whether it was ours.
     fn drop(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> bool {
-        let home = self.core.with(&key_text(id), |record| record.home.clone()).flatten();
+        let home = self.core.with(&key_text(id), Record::home).flatten();
         home.is_some_and(|home| written(py, &home, Write::Drop) == Ok(Outcome::Done))
     }
 

@@ -55,7 +55,7 @@ impl<P> DelegationRegistry<P> {
             {
                 record.state = state;
                 record.permit = None;
-                let (id, seq, home) = (record.id.clone(), record.seq, record.home.clone());
+                let (id, seq, home) = (record.id.clone(), record.seq, record.home());
                 table.finalizing += 1;
                 Some(Ending { id, seq, state, home })
             }
@@ -125,9 +125,8 @@ impl<P> DelegationRegistry<P> {
     ) -> Result<Option<P>, P> {
         let id = home.hold().id.clone();
         let mut table = self.table.0.lock();
-        let in_the_way =
-            |record: &Record<P>| matches!(record.delivery, Delivery::NotYet | Delivery::Pending);
-        if table.records.get(&id).is_some_and(in_the_way) {
+        let before = table.records.get(&id).map(|record| record.delivery);
+        if matches!(before, Some(Delivery::NotYet | Delivery::Pending)) {
             return Err(payload);
         }
         let before = table.remove(&id);
@@ -140,14 +139,15 @@ impl<P> DelegationRegistry<P> {
         table.undelivered += 1;
         table.insert(Record {
             delivery: Delivery::Pending,
-            home: Some(home.clone()),
+            ledger: Some(home.ledger().clone()),
+            fence: home.hold().fence,
             begun: true,
             published: true,
             in_queue: 1,
-            ..Record::new(id, state, owner, payload)
+            ..Record::new(id, state, Arc::new(owner), payload)
         });
         drop(table);
         put(home);
-        Ok(before.map(Record::let_go))
+        Ok(before.map(|record| record.let_go()))
     }
 }

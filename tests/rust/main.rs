@@ -8,6 +8,7 @@ mod guard;
 mod handoff;
 mod judge;
 mod lease;
+mod ledger;
 mod letters;
 mod logging;
 mod mailbox_model;

@@ -12,12 +12,12 @@ import sys
 import threading
 
 import hermes_core as hc
-from leaks import mailboxes, surface
+from leaks import ledgers, mailboxes, surface
 from leaks.surface import CASES, Tracked
 from leaks.workloads import WORKLOADS
 
 #: What defines the cases.
-_DEFINED = (surface, mailboxes)
+_DEFINED = (surface, mailboxes, ledgers)
 
 #: The status that says it came to its end.
 DONE = 5

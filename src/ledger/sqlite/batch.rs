@@ -68,6 +68,8 @@ impl Papers {
             jobs.map(|job| papers.do_one(&file.db, reader, job)).collect()
         })?;
         let jobs: Vec<Job> = self.queue.drain(..count).collect();
+        // Before anybody is answered, who may ask at once how the ledger is.
+        self.succeeded();
         for (job, done) in jobs.into_iter().zip(done) {
             match (job, done) {
                 (Job::Write(write, promise), Done::Written(written)) => {
@@ -87,7 +89,6 @@ impl Papers {
                 _ => {}
             }
         }
-        self.succeeded();
         // Whoever waits has been told: an error here has nobody to go to.
         let _ = failpoint::pass(Step::Answered);
         self.tidy_up();
@@ -211,6 +212,8 @@ impl Papers {
                 self.held.remove(&hold.id);
             }
             Write::Discard(_) => self.settled = self.settled.map(|settled| settled + 1),
+            // It may have been settled, or not: counted anew.
+            Write::Redeliver(_) => self.settled = None,
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::file::{File, Place};
+use super::file::{File, Identity, Place, identity};
 use super::rows::{Question, Reader};
 use super::told::Told;
 use super::trouble::Trouble;
@@ -274,6 +274,7 @@ impl Papers {
     pub(super) fn succeeded(&mut self) {
         if self.backlog.is_empty() {
             self.retry = None;
+            self.told.waiting(self.queue.len());
             self.told.succeeded();
         }
     }
@@ -320,14 +321,18 @@ impl Papers {
         for _ in 0..OPENINGS {
             let file = match self.file.take() {
                 Some(file) => file,
-                None => match self.open() {
-                    Err(Trouble::Moved) => continue,
-                    Err(Trouble::Damaged(reason)) => {
-                        self.set_aside(&reason)?;
-                        continue;
+                None => {
+                    salvage::finish(&self.place.path, self.clock.now().wall)?;
+                    let suspect = identity(&self.place.path);
+                    match self.open() {
+                        Err(Trouble::Moved) => continue,
+                        Err(Trouble::Damaged(reason)) => {
+                            self.set_aside(suspect, &reason)?;
+                            continue;
+                        }
+                        opened => opened?,
                     }
-                    opened => opened?,
-                },
+                }
             };
             let done = step(self, &file);
             if !file.db.is_autocommit() {
@@ -341,8 +346,9 @@ impl Papers {
                     self.files += 1;
                 }
                 Err(Trouble::Damaged(reason)) => {
+                    let suspect = Some(file.identity());
                     file.leave();
-                    self.set_aside(&reason)?;
+                    self.set_aside(suspect, &reason)?;
                 }
                 Err(Trouble::Failed(error)) => {
                     file.leave();
@@ -383,9 +389,12 @@ impl Papers {
         Trouble::of(error, &self.place.path, Some(&file.db))
     }
 
-    fn set_aside(&mut self, reason: &str) -> Result<(), Trouble> {
-        let note = salvage::set_aside(&self.place, reason, self.clock.now().wall)?;
-        self.told.tell(Notice::Warning(note));
+    fn set_aside(&mut self, suspect: Option<Identity>, reason: &str) -> Result<(), Trouble> {
+        let Some(suspect) = suspect else { return Ok(()) };
+        let now = self.clock.now().wall;
+        if let Some(note) = salvage::set_aside(&self.place, suspect, reason, now)? {
+            self.told.tell(Notice::Warning(note));
+        }
         self.is_checked = false;
         self.files += 1;
         Ok(())

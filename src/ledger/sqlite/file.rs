@@ -33,13 +33,16 @@ pub(super) struct Place {
     pub(super) shared_disk: Option<bool>,
 }
 
+/// What tells a file from another of the same name.
+pub(super) type Identity = (u64, u64);
+
 /// An open file.
 pub(super) struct File {
     /// The one connection.
     pub(super) db: Connection,
     /// Whether a log is kept that has to be copied into the file.
     pub(super) has_log: bool,
-    identity: (u64, u64),
+    identity: Identity,
     path: PathBuf,
 }
 
@@ -64,8 +67,14 @@ impl Place {
         match (before, identity(path)) {
             (Some(before), Some(after)) if before == after => {
                 let mut file = File { db, has_log: false, identity: after, path: path.clone() };
-                let note = self.prepare(&mut file, checks && !is_new);
-                note.map(|note| (file, note))
+                match self.prepare(&mut file, checks && !is_new) {
+                    Ok(note) => Ok((file, note)),
+                    Err(trouble) => {
+                        // It stays as it is, for whoever can read it.
+                        file.leave();
+                        Err(trouble)
+                    }
+                }
             }
             _ => Err(Trouble::Moved),
         }
@@ -123,6 +132,11 @@ impl Place {
 }
 
 impl File {
+    /// What tells it from another of the same name.
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
     /// Whether the path names another file by now, or none.
     pub(super) fn is_moved(&self) -> bool {
         identity(&self.path) != Some(self.identity)
@@ -224,6 +238,6 @@ fn check(db: &Connection) -> rusqlite::Result<Result<(), String>> {
 
 /// What tells the file at a path from another, without opening it: closing it again would drop the
 /// locks that SQLite has on it.
-fn identity(path: &Path) -> Option<(u64, u64)> {
+pub(super) fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
 }

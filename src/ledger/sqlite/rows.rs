@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::statements as sql;
@@ -119,16 +121,18 @@ fn to_row(row: &rusqlite::Row<'_>, reader: Reader) -> rusqlite::Result<Row> {
     let fence: i64 = row.get(1)?;
     Ok(Row {
         hold: Hold { id: text(row, 0)?.into(), fence: u64::try_from(fence).unwrap_or_default() },
-        owner: Owner {
+        owner: Arc::new(Owner {
             session_key: text(row, 8)?.into_string(),
             origin_ui_session_id: text(row, 9)?.into_string(),
             parent_session_id: text(row, 10)?.into_string(),
-            epoch: row.get::<_, Option<u32>>(11)?.and_then(NonZeroU32::new),
-        },
+            epoch: row
+                .get::<_, Option<i64>>(11)?
+                .and_then(|epoch| NonZeroU32::new(u32::try_from(epoch).ok()?)),
+        }),
         idempotency_key: optional_text(row, 12)?,
         state,
         delivery: delivery(row.get_ref(3)?.as_str_or_null()?),
-        attempts: row.get(4)?,
+        attempts: u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX),
         holder,
         record: text(row, 16)?,
         event: optional_text(row, 17)?,

@@ -130,7 +130,7 @@ fn dispatch(db: &Connection, pen: Pen, new: &NewDelegation) -> rusqlite::Result<
     }
     let same = match &new.idempotency_key {
         Some(key) => {
-            let Owner { session_key, origin_ui_session_id, parent_session_id, .. } = &new.owner;
+            let Owner { session_key, origin_ui_session_id, parent_session_id, .. } = &*new.owner;
             let owner = params![&**key, session_key, origin_ui_session_id, parent_session_id];
             let mut statement = db.prepare_cached(sql::SAME_KEY)?;
             statement.query_row(owner, |row| row.get(0)).optional()?

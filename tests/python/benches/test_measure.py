@@ -51,7 +51,7 @@ def test_every_figure_is_a_row(quick: tuple[str, dict[str, Any]]) -> None:
 
 def test_every_group_is_measured(quick: tuple[str, dict[str, Any]]) -> None:
     groups = {figure["group"] for figure in quick[1]["runs"][0]["figures"]}
-    expected = {"queue", "depth", "mailboxes", "process"}
+    expected = {"queue", "depth", "mailboxes", "ledger", "stored", "process"}
     if gateway_version() is not None:
         expected |= {"delegation", "active_count", "notification"}
         expected |= {"arrival", "turn", "processor"}
@@ -60,7 +60,7 @@ def test_every_group_is_measured(quick: tuple[str, dict[str, Any]]) -> None:
 
 def test_the_json_names_the_conditions_and_no_place(quick: tuple[str, dict[str, Any]]) -> None:
     data = quick[1]
-    assert set(data) == {"hermes_core", "cpu", "cores", "repetitions", "runs"}
+    assert set(data) == {"hermes_core", "cpu", "cores", "filesystem", "repetitions", "runs"}
     assert data["repetitions"] == 1
     (run,) = data["runs"]
     assert set(run) == {"python", "gateway", "figures"}
@@ -103,6 +103,8 @@ def test_growth_is_the_last_size_over_the_first() -> None:
         (Goal("ratio", 0.25), 4, 1, True),
         (Goal("ours", 1.5), 1.5, 9, True),
         (Goal("ours", 1.5), 1.6, 9, False),
+        (Goal("more", 0.5), 2.5, 2, True),
+        (Goal("more", 0.5), 2.6, 2, False),
     ],
 )
 def test_a_goal_is_met_or_not(goal: Goal, ours: float, theirs: float, met: bool) -> None:

@@ -42,6 +42,11 @@ _STATM = Path("/proc/self/statm")
 KINDS = ("blocks", "objects", "bytes")
 
 
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(_STATM.read_bytes().split()[1]) * _PAGE
+
+
 class Readings:
     """Memory at each checkpoint, in room that is there before the first."""
 
@@ -52,7 +57,7 @@ class Readings:
         """Read memory, with all garbage gone."""
         gc.collect()
         place = len(KINDS) * checkpoint
-        self._numbers[place + 2] = int(_STATM.read_bytes().split()[1]) * _PAGE
+        self._numbers[place + 2] = resident()
         self._numbers[place + 1] = len(gc.get_objects())
         self._numbers[place] = sys.getallocatedblocks()
 

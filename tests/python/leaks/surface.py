@@ -6,12 +6,20 @@ A case is called many times with the same objects; the test looks at their refer
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
 import queue as stdlib_queue
+import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import hermes_core as hc
 from hermes_core import _core, async_delegation
+
+#: Where the files of ledgers are.
+FOLDER = tempfile.mkdtemp(prefix="hermes-core-")
+atexit.register(shutil.rmtree, FOLDER)
 
 
 class Thing:
@@ -48,9 +56,11 @@ class Tracked:
         self.owner = (self.key, self.ui, self.parent)
         self.bad_owner = (self.key, self.ui, self.thing)
         self.ledger = _core.Ledger(None, "full", 30.0, None, None)
-        # What a dispatch says of its row, and what an end writes.
-        self.row: tuple[str | None, _core.Ledger, str, float] = (None, self.ledger, "{}", 1.0)
+        # What an end writes.
         self.text = text("{}", "")
+        self.folder = tempfile.mkdtemp(dir=FOLDER)
+        file = os.path.join(self.folder, "delegations.db")
+        self.file = _core.Ledger(file, "process", 30.0, None, 10)
         self.soon, self.bad_timeout = float("1e-9"), float("-1.5")
         self.number = int("1000000007")
         self.hand: list[Any] = []
@@ -63,10 +73,18 @@ class Tracked:
         self.shut: hc.CompletionQueue[Any] = hc.CompletionQueue()
         self.shut.shutdown()
         self.registry = hc.DelegationRegistry(self.queue, capacity=4)
+        other = os.path.join(self.folder, "others.db")
+        ledger = hc.Ledger(other, durability="process", keep_rows=10)
+        self.durable = hc.DelegationRegistry(self.queue, capacity=4, ledger=ledger)
         self.none = hc.DelegationRegistry(self.queue, capacity=0)
         self.core: _core.Registry[Any] = _core.Registry(self.queue, 2)
         self.handoff: _core.Handoff[Any] = _core.Handoff()
         self.waker = _core.LoopWaker()
+
+    @property
+    def row(self) -> tuple[None, _core.Ledger, str, float]:
+        """What a dispatch says of its row: the same id is dispatched many times."""
+        return None, _core.Ledger(None, "full", 30.0, None, None), self.text, 1.0
 
     def objects(self) -> dict[str, object]:
         """Everything whose references are counted: these objects, and what all calls share."""

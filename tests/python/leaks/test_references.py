@@ -13,11 +13,11 @@ import pytest
 
 import hermes_core as hc
 from hermes_core import _core, async_delegation
-from leaks import mailboxes, surface
+from leaks import ledgers, mailboxes, surface
 from leaks.surface import CASES, Case, Tracked
 
 #: What defines the cases.
-_DEFINED = (surface, mailboxes)
+_DEFINED = (surface, mailboxes, ledgers)
 
 #: How often each case is called between two counts.
 TIMES = 200
@@ -94,7 +94,7 @@ def public() -> Iterator[str]:
 
 
 def of(name: str, value: object) -> Iterator[str]:
-    if not inspect.isclass(value) or issubclass(value, hc.ShutDown):
+    if not inspect.isclass(value) or issubclass(value, (hc.ShutDown, hc.LedgerError)):
         yield name
         return
     native = name.startswith("_core.")

@@ -42,13 +42,16 @@ def run_many() -> RunMany:
     """``run_many(script, status=0, output="")``: each of many runs ends just so, by itself.
 
     The script finds the number of its run in ``sys.argv[1]``, to vary what it does with it.
-    ``share`` is the part of the usual number of runs that the scenario gets.
+    ``share`` is the part of the usual number of runs that the scenario gets, ``at_once`` how many
+    of them run beside one another.
     """
 
-    def call(script: str, status: int = 0, output: str = "", share: float = 1.0) -> None:
+    def call(
+        script: str, status: int = 0, output: str = "", share: float = 1.0, at_once: int = 2
+    ) -> None:
         script = CTRL_C + textwrap.dedent(script)
         times = max(2, round(TIMES * share))
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             for returncode, text in pool.map(lambda n: _run(script, n), range(times)):
                 assert (returncode, text) == (status, output)
 

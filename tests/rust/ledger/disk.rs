@@ -1,0 +1,272 @@
+//! The file: who may read it, what else may be there, and what happens when it cannot be written.
+
+use std::os::unix::fs::PermissionsExt;
+
+use rusqlite::Connection;
+
+use super::*;
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    format!("{}{ending}", path.display()).into()
+}
+
+fn journal_mode(path: &Path) -> String {
+    let db = Connection::open(path).unwrap();
+    db.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap()
+}
+
+fn on_a_disk(path: &Path, shared: bool) -> Arc<SqliteLedger> {
+    let machine = Machine { shared_disk: Some(shared), shares_writer: false, ..Machine::default() };
+    SqliteLedger::on(options(path), machine)
+}
+
+#[test]
+fn nothing_is_there_before_the_first_use() {
+    let folder = Folder::new();
+    let ledger = SqliteLedger::new(options(&folder.file()));
+    assert_eq!(ledger.health().state, "closed");
+    assert!(ledger.flush(soon()) && ledger.release(soon()));
+    assert!(folder.names().is_empty());
+    dispatch(&*ledger, "d");
+    assert_eq!(ledger.health().state, "ok");
+    for ending in ["", "-wal", "-shm"] {
+        assert_eq!(mode(&beside(&folder.file(), ending)), 0o600, "{ending}");
+    }
+}
+
+#[test]
+fn what_is_closed_in_order_is_one_file() {
+    let folder = Folder::new();
+    let ledger = SqliteLedger::new(options(&folder.file()));
+    dispatch(&*ledger, "d");
+    drop(ledger);
+    let gone_by = soon();
+    while folder.names() != ["delegations.db"] {
+        assert!(Instant::now() < gone_by, "{:?}", folder.names());
+    }
+    assert_eq!(ids(&*SqliteLedger::new(options(&folder.file())), Which::Newest(9)), ["d"]);
+}
+
+#[test]
+fn a_disk_of_several_machines_gets_a_rollback_journal_and_a_warning() {
+    let folder = Folder::new();
+    dispatch(&*on_a_disk(&folder.file(), false), "d");
+    assert_eq!(journal_mode(&folder.file()), "wal");
+    let shared = on_a_disk(&folder.file(), true);
+    dispatch(&*shared, "e");
+    let Notice::Warning(warning) = notice(&*shared) else { panic!("it warns") };
+    assert!(warning.contains("rollback journal"), "{warning}");
+    assert_eq!(journal_mode(&folder.file()), "delete");
+    assert_eq!(ids(&*shared, Which::Newest(9)), ["d", "e"]);
+    let other = on_a_disk(&folder.file(), true);
+    dispatch(&*other, "f");
+    done(&*shared, finish("e"));
+    assert!(!folder.names().iter().any(|name| name.ends_with("-wal")));
+}
+
+#[test]
+fn a_newer_schema_is_left_as_it_is() {
+    let folder = Folder::new();
+    drop(SqliteLedger::new(options(&folder.file())));
+    let ledger = process(&folder.file(), &Hands::new());
+    dispatch(&*ledger, "d");
+    drop(ledger);
+    let gone_by = soon();
+    while folder.names().len() > 1 {
+        assert!(Instant::now() < gone_by);
+    }
+    let db = Connection::open(folder.file()).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    let before = fs::read(folder.file()).unwrap();
+
+    let ledger = process(&folder.file(), &Hands::new());
+    let path = folder.file().display().to_string();
+    let newer = Error::LedgerNewer { path, found: 99, known: 1 };
+    assert_eq!(write(&*ledger, Write::Dispatch(new("e"))), Err(newer.clone()));
+    assert_eq!(ledger.read(Which::Newest(9)), Err(newer.clone()));
+    assert_eq!(notice(&*ledger), Notice::Failing(newer));
+    drop(ledger);
+    assert_eq!(fs::read(folder.file()).unwrap(), before);
+
+    // The newer release has put it right: the next use works.
+    let ledger = process(&folder.file(), &Hands::new());
+    write(&*ledger, Write::Dispatch(new("e"))).unwrap_err();
+    Connection::open(folder.file()).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    dispatch(&*ledger, "e");
+    assert_eq!(ids(&*ledger, Which::Newest(9)), ["d", "e"]);
+}
+
+/// F17: no file is opened that somebody else's SQLite may have open.
+#[test]
+fn what_is_not_a_ledger_is_refused() {
+    let folder = Folder::new();
+    let other = folder.0.join("other.db");
+    Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    let before = fs::read(&other).unwrap();
+    for path in [other.clone(), folder.0.join("state.db")] {
+        let ledger = process(&path, &Hands::new());
+        let refused = write(&*ledger, Write::Dispatch(new("d"))).unwrap_err();
+        assert!(matches!(refused, Error::LedgerIo { .. }), "{refused}");
+    }
+    assert_eq!(fs::read(&other).unwrap(), before);
+    assert!(!folder.0.join("state.db").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_said() {
+    // Not even the superuser makes files here.
+    let ledger = process(Path::new("/proc/self/delegations.db"), &Hands::new());
+    let refused = write(&*ledger, Write::Dispatch(new("d"))).unwrap_err();
+    assert!(matches!(refused, Error::LedgerReadOnly { .. } | Error::LedgerIo { .. }), "{refused}");
+    assert_eq!(ledger.health().last_error, refused.to_string());
+}
+
+/// F9: what could not be written is kept, told of, and written once it can be.
+#[test]
+fn what_cannot_be_written_is_written_later() {
+    let folder = Folder::new();
+    let home = folder.0.join("home");
+    fs::create_dir(&home).unwrap();
+    let path = home.join("delegations.db");
+    let ledger = process(&path, &Hands::new());
+    dispatch(&*ledger, "d");
+    dispatch(&*ledger, "e");
+    let away = folder.0.join("away");
+    fs::rename(&home, &away).unwrap();
+
+    let error = write(&*ledger, finish("d")).unwrap_err();
+    assert!(matches!(error, Error::LedgerIo { .. }), "{error}");
+    assert_eq!(write(&*ledger, Write::Dispatch(new("f"))), Err(error.clone()));
+    write(&*ledger, Write::Ack(hold("d", 1))).unwrap_err();
+    ledger.read(Which::Newest(9)).unwrap_err();
+    assert_eq!(notice(&*ledger), Notice::Failing(error));
+    let health = ledger.health();
+    assert_eq!((health.state, health.waiting, health.failed), ("failing", 2, 3));
+    assert!(!ledger.flush(Instant::now()));
+
+    fs::rename(&away, &home).unwrap();
+    done(&*ledger, finish("e"));
+    assert_eq!(notice(&*ledger), Notice::Recovered);
+    assert_eq!((ledger.health().state, ledger.health().waiting), ("ok", 0));
+    assert!(ledger.flush(soon()));
+    assert!(row(&*ledger, "d").settled_at.is_some());
+    assert!(row(&*ledger, "e").event.is_some());
+    assert_eq!(find(&*ledger, "f"), None);
+}
+
+/// F9, with nobody who writes anything more: it is tried again of itself.
+#[test]
+fn what_cannot_be_written_is_tried_again() {
+    let folder = Folder::new();
+    let home = folder.0.join("home");
+    fs::create_dir(&home).unwrap();
+    let machine = Machine { shares_writer: false, ..Machine::default() };
+    let ledger = SqliteLedger::on(options(&home.join("delegations.db")), machine);
+    dispatch(&*ledger, "d");
+    let away = folder.0.join("away");
+    fs::rename(&home, &away).unwrap();
+    write(&*ledger, finish("d")).unwrap_err();
+    assert!(matches!(notice(&*ledger), Notice::Failing(_)));
+    fs::rename(&away, &home).unwrap();
+    assert_eq!(notice(&*ledger), Notice::Recovered);
+    assert!(ledger.flush(soon()));
+    assert!(row(&*ledger, "d").event.is_some());
+}
+
+/// F9: the file is gone, with the row of what runs: its result is kept all the same.
+#[test]
+fn a_result_is_kept_though_the_file_was_replaced() {
+    let folder = Folder::new();
+    let ledger = process(&folder.file(), &Hands::new());
+    dispatch(&*ledger, "d");
+    dispatch(&*ledger, "e");
+    dispatch(&*ledger, "f");
+    done(&*ledger, finish("e"));
+    for name in folder.names() {
+        fs::remove_file(folder.0.join(name)).unwrap();
+    }
+    done(&*ledger, finish("d"));
+    let kept = row(&*ledger, "d");
+    assert_eq!((kept.owner, &*kept.record), (owner("a").into(), "{\"goal\":\"d\"}"));
+    assert_eq!(kept.event.as_deref(), Some("{\"summary\":\"d\"}"));
+    // The rest has nothing left that could come back.
+    done(&*ledger, Write::Ack(hold("e", 1)));
+    done(&*ledger, Write::Withdraw(hold("f", 1)));
+    done(&*ledger, Write::Ack(hold("d", 1)));
+    fenced(&*ledger, Write::Ack(hold("nothing", 1)));
+    assert_eq!(ids(&*ledger, Which::Newest(9)), ["d"]);
+}
+
+#[test]
+fn a_row_that_was_deleted_by_hand_is_gone() {
+    let folder = Folder::new();
+    let ledger = process(&folder.file(), &Hands::new());
+    dispatch(&*ledger, "d");
+    let db = Connection::open(folder.file()).unwrap();
+    db.execute_batch("DELETE FROM delegations").unwrap();
+    fenced(&*ledger, finish("d"));
+    assert_eq!(find(&*ledger, "d"), None);
+    let texts: i64 = db.query_row("SELECT count(*) FROM records", [], |row| row.get(0)).unwrap();
+    assert_eq!(texts, 0);
+}
+
+/// F17: somebody else's lock is waited for.
+#[test]
+fn a_lock_is_waited_for() {
+    let folder = Folder::new();
+    let ledger = process(&folder.file(), &Hands::new());
+    dispatch(&*ledger, "d");
+    let db = Connection::open(folder.file()).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let receipt = ledger.submit(finish("d"));
+    // One that is read is not in the way, but comes after what is not written yet.
+    let signal = Arc::new(Signal::for_this_thread());
+    assert_eq!(receipt.poll(&signal), None);
+    db.execute_batch("COMMIT").unwrap();
+    assert_eq!(receipt.wait(Some(soon())), Ok(Outcome::Done));
+}
+
+/// F17: it is not waited for without end.
+#[test]
+fn a_lock_that_is_kept_is_an_error() {
+    let folder = Folder::new();
+    let ledger = process(&folder.file(), &Hands::new());
+    dispatch(&*ledger, "d");
+    let db = Connection::open(folder.file()).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let busy = Error::LedgerBusy { path: folder.file().display().to_string() };
+    assert_eq!(write(&*ledger, finish("d")), Err(busy));
+    db.execute_batch("COMMIT").unwrap();
+    done(&*ledger, Write::Ack(hold("d", 1)));
+}
+
+/// F17: the log is there for others while it is open, and what they commit is seen.
+#[test]
+fn several_write_to_one_file_at_once() {
+    let folder = Folder::new();
+    let ledgers: Vec<_> = (0..4).map(|_| process(&folder.file(), &Hands::new())).collect();
+    std::thread::scope(|scope| {
+        for (number, ledger) in ledgers.iter().enumerate() {
+            scope.spawn(move || {
+                for round in 0..100 {
+                    let id = format!("{number}-{round}");
+                    dispatch(&**ledger, &id);
+                    done(&**ledger, finish(&id));
+                    if round % 2 == 0 {
+                        done(&**ledger, Write::Ack(hold(&id, 1)));
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(ids(&*ledgers[0], Which::Newest(1_000)).len(), 400);
+    assert_eq!(ids(&*ledgers[0], Which::Elsewhere).len(), 150);
+    let db = Connection::open(folder.file()).unwrap();
+    let check: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}

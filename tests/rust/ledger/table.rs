@@ -1,0 +1,128 @@
+//! Each write on a row in each state: what it answers, and what the row is then.
+
+use hermes_core::registry::{Delivery, State};
+
+use super::*;
+
+/// How a row comes to stand where it does.
+const STATES: [(&str, fn(&dyn Ledger)); 8] = [
+    ("running", |ledger| dispatch(ledger, "d")),
+    ("pending", pending),
+    ("delivered", |ledger| {
+        pending(ledger);
+        done(ledger, Write::Ack(hold("d", 1)));
+    }),
+    ("dropped", |ledger| {
+        pending(ledger);
+        done(ledger, Write::Drop(hold("d", 1)));
+    }),
+    ("dead", |ledger| {
+        pending(ledger);
+        done(ledger, Write::Bury { hold: hold("d", 1), attempts: 2 });
+    }),
+    ("parked", |ledger| {
+        pending(ledger);
+        done(ledger, Write::NewEpoch("a".into()));
+    }),
+    ("running, parked", |ledger| {
+        dispatch(ledger, "d");
+        done(ledger, Write::NewEpoch("a".into()));
+    }),
+    // Redelivered, not adopted yet: nobody's, under another fence.
+    ("pending, free", |ledger| {
+        pending(ledger);
+        done(ledger, Write::Drop(hold("d", 1)));
+        done(ledger, Write::Redeliver("d".into()));
+    }),
+];
+
+fn pending(ledger: &dyn Ledger) {
+    dispatch(ledger, "d");
+    done(ledger, finish("d"));
+}
+
+fn writes() -> [(&'static str, Write); 11] {
+    let held = || hold("d", 1);
+    [
+        ("withdraw", Write::Withdraw(held())),
+        ("finish", finish("d")),
+        ("attempts", Write::Attempts { hold: held(), attempts: 1 }),
+        ("ack", Write::Ack(held())),
+        ("reopen", Write::Reopen(held())),
+        ("bury", Write::Bury { hold: held(), attempts: 1 }),
+        ("drop", Write::Drop(held())),
+        ("new epoch", Write::NewEpoch("a".into())),
+        ("redeliver", Write::Redeliver("d".into())),
+        ("discard", Write::Discard("d".into())),
+        ("cancel", Write::Cancel("d".into())),
+    ]
+}
+
+/// What becomes of a row by each write that changes it; each other write on it is fenced.
+fn expected(state: &str, write: &str) -> Option<&'static str> {
+    Some(match (state, write) {
+        ("running", "withdraw") | ("running, parked", "withdraw") => "gone",
+        ("running", "finish") => "completed pending us",
+        ("running", "new epoch") | ("running, parked", "cancel") => "running parked us",
+        ("running", "cancel") => "running - us",
+        ("running, parked", "finish") => "completed parked nobody",
+
+        ("pending", "attempts") => "completed pending us",
+        ("pending", "bury") => "completed dead nobody",
+        ("pending" | "parked" | "dead", "ack") => "completed delivered nobody",
+        ("pending" | "parked" | "dead", "drop") => "completed dropped nobody",
+        ("pending" | "pending, free", "new epoch") => "completed parked nobody",
+
+        ("delivered", "reopen") => "completed pending us",
+        ("delivered" | "dropped" | "dead" | "parked", "redeliver") => "completed pending nobody",
+        ("dead" | "parked" | "pending, free", "discard") => "completed dropped nobody",
+        _ => return None,
+    })
+}
+
+fn shown(ledger: &dyn Ledger) -> String {
+    let Some(row) = find(ledger, "d") else { return "gone".into() };
+    let holder = format!("{:?}", row.holder).to_lowercase();
+    let settled = matches!(row.delivery, Delivery::Delivered | Delivery::Dropped);
+    assert_eq!(row.settled_at.is_some(), settled);
+    assert_eq!(row.completed_at.is_some(), row.state != State::Running);
+    format!("{} {} {holder}", row.state, row.delivery.name().unwrap_or("-"))
+}
+
+fn try_all(open: fn(Retention) -> Opened) {
+    for (state, reach) in STATES {
+        for (name, what) in writes() {
+            let ledger = open(Retention::default());
+            reach(&*ledger);
+            let before = shown(&*ledger);
+            let outcome = write(&*ledger, what).unwrap();
+            let after = shown(&*ledger);
+            match expected(state, name) {
+                Some(expected) => {
+                    assert_eq!((outcome, &*after), (Outcome::Done, expected), "{name} on {state}");
+                }
+                // There is always an epoch to begin.
+                None if name == "new epoch" => {
+                    assert_eq!((outcome, after), (Outcome::Done, before), "{name} on {state}");
+                }
+                None => {
+                    assert_eq!((outcome, after), (Outcome::Fenced, before), "{name} on {state}");
+                }
+            }
+        }
+        let ledger = open(Retention::default());
+        reach(&*ledger);
+        let adopted = adopt(&*ledger, "d").is_some();
+        assert_eq!(adopted, state == "pending, free", "adopt on {state}");
+    }
+}
+
+#[test]
+fn each_write_does_what_it_says_in_memory() {
+    try_all(in_memory);
+}
+
+#[test]
+fn each_write_does_what_it_says_in_a_file() {
+    try_all(in_a_file);
+}
