@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::capacity::{Capacity, Permit};
 use crate::event::{Owner, Selector};
-use crate::ledger::{Home, Receipt};
+use crate::ledger::{Hold, Home, Ledger, Receipt};
 use crate::sync::{Guarded, Lock, Locked};
 use crate::wake::Signal;
 
@@ -35,7 +35,6 @@ pub use self::state::{Delivery, State};
 const LOG: &str = "hermes_core::registry";
 
 /// What is known of one delegation.
-#[derive(Debug)]
 pub struct Record<P> {
     /// Its id.
     pub id: Arc<str>,
@@ -47,13 +46,12 @@ pub struct Record<P> {
     pub owner: Arc<Owner>,
     /// What the host keeps with it.
     pub payload: P,
-    /// Where it is written down, if it is.
-    pub home: Option<Arc<Home>>,
+    // Where it is written down, if it is, and the fence of our hold.
+    ledger: Option<Arc<dyn Ledger>>,
+    fence: u64,
     seq: u64,
     permit: Option<Permit>,
-    // Its entry among the keys, and what its row waits for.
-    key: Option<Box<str>>,
-    receipt: Option<Receipt>,
+    keyed: Option<Box<Keyed>>,
     begun: bool,
     published: bool,
     // Puts of its event less takes. Counted, because they are told without a lock: a take may be
@@ -62,7 +60,21 @@ pub struct Record<P> {
     waiters: Vec<Arc<Signal>>,
 }
 
+/// What a delegation has that was dispatched with a key.
+struct Keyed {
+    // Its entry among the keys.
+    key: Box<str>,
+    // What becomes of its row.
+    receipt: Receipt,
+}
+
 impl<P> Record<P> {
+    /// Where it is written down, if it is.
+    pub fn home(&self) -> Option<Arc<Home>> {
+        let hold = Hold { id: self.id.clone(), fence: self.fence };
+        self.ledger.clone().map(|ledger| Arc::new(Home::new(ledger, hold)))
+    }
+
     fn wake_waiters(&mut self) {
         self.published = true;
         for waiter in self.waiters.drain(..) {
@@ -307,8 +319,8 @@ impl<P> Table<P> {
 
     fn remove(&mut self, id: &str) -> Option<Box<Record<P>>> {
         let record = self.records.remove(id)?;
-        if let Some(key) = &record.key {
-            self.keys.remove(key);
+        if let Some(keyed) = &record.keyed {
+            self.keys.remove(&keyed.key);
         }
         Some(record)
     }

@@ -63,14 +63,14 @@ def _shares(lengths: list[int], max_summary: int | None, max_total: int | None) 
 def _cut(text: str, limit: int, delegation_id: object) -> str:
     if len(text) <= limit:
         return text
-    end = _boundary(text, limit)
+    end = boundary(text, limit)
     return (
         f"{text[:end]}\n[{len(text) - end:,} of {len(text):,} characters are cut here; "
         f"the whole text: hermes-core show {delegation_id}]"
     )
 
 
-def _boundary(text: str, end: int) -> int:
+def boundary(text: str, end: int) -> int:
     """The last place up to ``end`` that splits no character as people see it."""
     while 0 < end < len(text) and _joins(text, end):
         end -= 1

@@ -7,7 +7,7 @@ nothing is refused, and nothing a value does keeps the rest from being stored.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ DEPTH = 100
 _quick: dict[str, Callable[[object], str]] = {}
 
 _SEQUENCES = (list, tuple, set, frozenset, deque)
+_BYTES = (bytes, bytearray, memoryview)
+#: What holds nothing else.
+_FLAT = frozenset((str, int, float, bool, type(None)))
 
 
 def dumps(value: object) -> str:
@@ -36,9 +39,13 @@ def dumps(value: object) -> str:
         encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
         _quick["encode"] = encode
     try:
-        return encode(value)
-    except Exception:
-        return _Encoder().encode(value)
+        text = encode(value)
+        if not _has_other_keys(value):
+            return text
+    except BaseException:
+        # Whatever the code of a value's type has raised.
+        pass
+    return _Encoder().encode(value)
 
 
 def loads(text: str) -> Any:
@@ -46,6 +53,25 @@ def loads(text: str) -> Any:
     import json
 
     return json.loads(text)
+
+
+def _has_other_keys(value: object) -> bool:
+    """Whether keys of a value are no texts; ``json`` lets two that look alike become the same."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        kind = type(value)
+        inner: Iterable[object] = ()
+        if issubclass(kind, dict):
+            if any(type(key) is not str for key in list(dict.keys(value))):
+                return True
+            inner = dict.values(value)
+        elif issubclass(kind, list):
+            inner = list.__iter__(value)
+        elif issubclass(kind, tuple):
+            inner = tuple.__iter__(value)
+        waiting += [item for item in list(inner) if type(item) not in _FLAT]
+    return False
 
 
 class _Open:
@@ -170,12 +196,16 @@ def _key(key: object) -> str:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value).decode("utf-8", "backslashreplace")
+    try:
+        if issubclass(type(value), _BYTES):
+            return memoryview(value).tobytes().decode("utf-8", "backslashreplace")
+    except ValueError:
+        # A memory view that was released.
+        pass
     try:
         text = repr(value)
         return str.__str__(text)
-    except Exception:
+    except BaseException:
         # Past any __name__ that a metaclass may pretend.
         name: str = type.__dict__["__name__"].__get__(type(value))
         return f"<{name}>"

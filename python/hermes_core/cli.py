@@ -1,39 +1,50 @@
-"""The command `hermes-core`: switch the core on and off in a gateway's config, and look."""
+"""The command `hermes-core`: its words, and which module does what each says."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from importlib import import_module
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+from hermes_core._cli import terminal
 
-DONE, NOT_IN_USE = 0, 1
+FINE, REFUSED = 0, 1
 """Exit codes; a wrong command line ends with 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     arguments = _parser().parse_args(argv)
-    from hermes_core.gateway import _config
+    from hermes_core import LedgerError
+    from hermes_core._cli.opening import Refused
+    from hermes_core.gateway._config import ConfigError
 
+    module, _, function = arguments.does.partition(":")
     try:
-        file = _config.path(arguments.hermes_home)
-        if arguments.command == "status":
-            return _status(file, arguments.json)
-        return _switch(file, arguments.command == "enable", arguments.json)
-    except _config.ConfigError as error:
+        code: int = getattr(import_module(f"hermes_core._cli.{module}"), function)(arguments)
+        sys.stdout.flush()
+        return code
+    except (ConfigError, LedgerError, Refused) as error:
         if arguments.json:
-            _print(json.dumps({"error": str(error)}))
+            terminal.say_json({"error": str(error)})
         else:
-            print(f"hermes-core: {error}", file=sys.stderr)
-        return NOT_IN_USE
+            terminal.complain(str(error))
+        return REFUSED
+    except BrokenPipeError:
+        # Whoever read has read enough. What is left must not be tried again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return REFUSED
 
 
 def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hermes-core",
+        description="The native delegation core in a hermes-agent gateway: switch it on and off, "
+        "and look after what it was given to do.",
+        epilog="Exit codes: 0 fine; 1 not in use, refused or not found; 2 wrong command line.",
+    )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one JSON object")
     common.add_argument(
@@ -41,87 +52,46 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="the gateway's home; by default $HERMES_HOME, else ~/.hermes",
     )
-    parser = argparse.ArgumentParser(
-        prog="hermes-core",
-        description="Switch the native delegation core on or off in a hermes-agent gateway.",
-        epilog="Exit codes: 0 fine, 1 not in use or refused, 2 wrong command line.",
+    ledger = argparse.ArgumentParser(add_help=False, parents=[common])
+    ledger.add_argument(
+        "--ledger", metavar="PATH", help="the ledger; by default delegations.db in the home"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, description in (
-        ("enable", "add the core to plugins.enabled in the gateway's config"),
-        ("disable", "take the core out of plugins.enabled"),
-        ("status", "say what is installed, whether it fits, and whether it is enabled"),
-    ):
-        commands.add_parser(name, parents=[common], help=description, description=description)
+
+    def add(
+        name: str, does: str, says: str, of: argparse.ArgumentParser = ledger
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, parents=[of], help=says, description=f"{says}.")
+        command.set_defaults(does=does)
+        return command
+
+    def add_with_id(name: str, does: str, says: str) -> None:
+        add(name, does, says).add_argument("id", metavar="ID", help="the delegation's id")
+
+    add(
+        "enable", "switch:switch", "Add the core to plugins.enabled in the gateway's config", common
+    )
+    add("disable", "switch:switch", "Take the core out of plugins.enabled", common)
+    says = "Say what is installed, whether it fits, and whether it is enabled"
+    add("status", "switch:status", says, common)
+    which = add("ls", "rows:ls", "List delegations, the newest last").add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="every one that the ledger keeps")
+    which.add_argument(
+        "--limit", metavar="N", type=_count, default=20, help="the newest N (default: 20)"
+    )
+    add_with_id("show", "rows:show", "Show a delegation with its task and its whole result")
+    says = "Show what runs and what waits, live, until Ctrl-C; with --json, a line for each change"
+    add("watch", "board:watch", says)
+    add_with_id("redeliver", "by_hand:run", "Have a result wait for its session again")
+    add_with_id("drop", "by_hand:run", "Give up a result that was not delivered")
+    add_with_id("cancel", "by_hand:run", "Ask the process that runs a delegation to stop it")
+    says = "Say whether all is well: the core in the gateway, the ledger, results that nobody took"
+    add("doctor", "doctor:run", says)
     return parser
 
 
-def _switch(file: Path, wanted: bool, as_json: bool) -> int:
-    from hermes_core.gateway import _config, _fingerprint
-
-    changed = _config.set_enabled(file, wanted)
-    differences = _fingerprint.differences() if wanted else []
-    if as_json:
-        _print(
-            json.dumps(
-                {
-                    "config": str(file),
-                    "enabled": wanted,
-                    "changed": changed,
-                    "differences": differences,
-                }
-            )
-        )
-        return DONE
-    state = "enabled" if wanted else "disabled"
-    _print(f"hermes-core is {state} in {file}" + ("" if changed else " (it was already)"))
-    if changed:
-        _print("A running gateway takes it up when it is restarted.")
-    if differences:
-        print("It will stand aside, for this gateway does not match:", file=sys.stderr)
-        for line in differences:
-            print(f"  - {line}", file=sys.stderr)
-    return DONE
-
-
-def _status(file: Path, as_json: bool) -> int:
-    from hermes_core.gateway import _config, _fingerprint
-    from hermes_core.gateway._install import own_version
-
-    enabled: bool | None = None
-    problem = ""
-    try:
-        enabled = _config.is_enabled(file)
-    except _config.ConfigError as error:
-        problem = str(error)
-    found = _fingerprint.version()
-    differences = _fingerprint.differences()
-    facts: dict[str, Any] = {
-        "hermes_core": own_version(),
-        "hermes_agent": found or None,
-        "compatible": not differences,
-        "differences": differences,
-        "config": str(file),
-        "enabled": enabled,
-    }
-    if problem:
-        facts["error"] = problem
-    if as_json:
-        _print(json.dumps(facts))
-    else:
-        _print(f"hermes_core   {facts['hermes_core']}")
-        _print(f"hermes-agent  {found or 'not installed'}")
-        _print(f"compatible    {'yes' if not differences else 'no'}")
-        for line in differences:
-            _print(f"              - {line}")
-        _print(f"config        {file}")
-        _print(f"enabled       {'unknown' if problem else 'yes' if enabled else 'no'}")
-        if problem:
-            print(f"hermes-core: {problem}", file=sys.stderr)
-    return DONE if enabled and not differences else NOT_IN_USE
-
-
-def _print(text: str) -> None:
-    """Print to any kind of output: one that cannot encode a character shows it escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number

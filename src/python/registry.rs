@@ -225,7 +225,7 @@ impl PyRegistry {
 
     /// Writes down that the event of a delegation of ours was given up; whether it was ours.
     fn drop(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> bool {
-        let home = self.core.with(&key_text(id), |record| record.home.clone()).flatten();
+        let home = self.core.with(&key_text(id), Record::home).flatten();
         home.is_some_and(|home| written(py, &home, Write::Drop) == Ok(Outcome::Done))
     }
 

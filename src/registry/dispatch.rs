@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{DelegationRegistry, Delivery, Record, State, Table};
+use super::{DelegationRegistry, Delivery, Keyed, Record, State, Table};
 use crate::error::Error;
 use crate::event::Owner;
 use crate::ledger::receipt::Promise;
-use crate::ledger::{Hold, Home, Ledger, Millis, NewDelegation, Receipt, Write};
+use crate::ledger::{Ledger, Millis, NewDelegation, Receipt, Write};
 
 /// What is to be dispatched, but for what the host keeps with it.
 #[derive(Default)]
@@ -93,7 +93,11 @@ impl<P> DelegationRegistry<P> {
         let mut table = self.table.0.lock();
         if let Some(known) = key.as_ref().and_then(|key| table.keys.get(key)) {
             let id = known.clone();
-            let receipt = table.records.get(&id).and_then(|record| record.receipt.clone());
+            let receipt = table
+                .records
+                .get(&id)
+                .and_then(|record| record.keyed.as_ref())
+                .map(|keyed| keyed.receipt.clone());
             return Ok(Dispatched::Existing { id, receipt });
         }
         if let Some(id) = id.filter(|id| table.records.contains_key(*id)) {
@@ -118,11 +122,7 @@ impl<P> DelegationRegistry<P> {
             .unwrap_or_default();
         // Whoever comes with the same key before the row is asked for waits for the same answer.
         let (receipt, promise) = key.as_ref().map(|_| Receipt::pending()).unzip();
-        let home = ledger.map(|ledger| {
-            let hold = Hold { id: id.clone(), fence: NewDelegation::FENCE };
-            Arc::new(Home::new(ledger, hold))
-        });
-        let row = home.as_ref().map(|home: &Arc<Home>| {
+        let row = ledger.as_ref().map(|ledger| {
             let row = NewDelegation {
                 id: id.clone(),
                 owner: owner.clone(),
@@ -130,16 +130,16 @@ impl<P> DelegationRegistry<P> {
                 record: request.record,
                 dispatched_at: request.dispatched_at,
             };
-            (home.ledger().clone(), row)
+            (ledger.clone(), row)
         });
         if let Some(key) = &key {
             table.keys.insert(key.clone(), id.clone());
         }
         table.stats.dispatched += 1;
+        let keyed = key.zip(receipt).map(|(key, receipt)| Box::new(Keyed { key, receipt }));
         let record = Record {
-            home,
-            key,
-            receipt,
+            ledger,
+            keyed,
             permit: Some(permit),
             ..Record::new(id.clone(), State::Running, owner, payload)
         };
@@ -162,7 +162,7 @@ impl<P> DelegationRegistry<P> {
         let record = table.remove(&id)?;
         table.stats.dispatched -= 1;
         drop(table);
-        if let Some(home) = &record.home {
+        if let Some(home) = record.home() {
             home.submit(Write::Withdraw);
         }
         tracing::info!(target: super::LOG, id = &*id, "delegation withdrawn before it began");
@@ -178,11 +178,11 @@ impl<P> Record<P> {
             delivery: Delivery::NotYet,
             owner,
             payload,
-            home: None,
+            ledger: None,
+            fence: NewDelegation::FENCE,
             seq: 0,
             permit: None,
-            key: None,
-            receipt: None,
+            keyed: None,
             begun: false,
             published: false,
             in_queue: 0,

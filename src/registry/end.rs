@@ -55,7 +55,7 @@ impl<P> DelegationRegistry<P> {
             {
                 record.state = state;
                 record.permit = None;
-                let (id, seq, home) = (record.id.clone(), record.seq, record.home.clone());
+                let (id, seq, home) = (record.id.clone(), record.seq, record.home());
                 table.finalizing += 1;
                 Some(Ending { id, seq, state, home })
             }
@@ -139,7 +139,8 @@ impl<P> DelegationRegistry<P> {
         table.undelivered += 1;
         table.insert(Record {
             delivery: Delivery::Pending,
-            home: Some(home.clone()),
+            ledger: Some(home.ledger().clone()),
+            fence: home.hold().fence,
             begun: true,
             published: true,
             in_queue: 1,

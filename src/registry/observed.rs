@@ -71,6 +71,6 @@ impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
     fn home(&self, delegation_id: &str) -> Option<Arc<Home>> {
         let table = self.table.0.lock();
         let record = table.records.get(delegation_id).filter(|record| record.published)?;
-        record.home.clone()
+        record.home()
     }
 }

@@ -3,6 +3,7 @@
 mod conformance;
 mod damage;
 mod disk;
+mod fork;
 mod in_step;
 mod several;
 mod table;

@@ -56,8 +56,7 @@ class Tracked:
         self.owner = (self.key, self.ui, self.parent)
         self.bad_owner = (self.key, self.ui, self.thing)
         self.ledger = _core.Ledger(None, "full", 30.0, None, None)
-        # What a dispatch says of its row, and what an end writes.
-        self.row: tuple[str | None, _core.Ledger, str, float] = (None, self.ledger, "{}", 1.0)
+        # What an end writes.
         self.text = text("{}", "")
         self.folder = tempfile.mkdtemp(dir=FOLDER)
         file = os.path.join(self.folder, "delegations.db")
@@ -81,6 +80,11 @@ class Tracked:
         self.core: _core.Registry[Any] = _core.Registry(self.queue, 2)
         self.handoff: _core.Handoff[Any] = _core.Handoff()
         self.waker = _core.LoopWaker()
+
+    @property
+    def row(self) -> tuple[None, _core.Ledger, str, float]:
+        """What a dispatch says of its row: the same id is dispatched many times."""
+        return None, _core.Ledger(None, "full", 30.0, None, None), self.text, 1.0
 
     def objects(self) -> dict[str, object]:
         """Everything whose references are counted: these objects, and what all calls share."""

@@ -1,0 +1,149 @@
+"""`hermes-core doctor`: is everything as it should be, and if not, what to do about it."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from hermes_core import LedgerError
+from hermes_core._cli import opening, rows, switch, terminal
+
+#: What a ledger may be for others than its user: nothing.
+_OTHERS = 0o077
+
+
+def run(arguments: Namespace) -> int:
+    """Say what there is, and what is to be seen to."""
+    from hermes_core.gateway import _config
+
+    core = switch.facts(_config.path(arguments.hermes_home))
+    core["parts"] = _parts()
+    ledger = _ledger(opening.path_of(arguments))
+    findings = [*_of_core(core), *_of_ledger(ledger)]
+    if arguments.json:
+        terminal.say_json({**core, "ledger": ledger, "findings": findings})
+    else:
+        for line in [*_core_lines(core), *_ledger_lines(ledger)]:
+            terminal.say(line)
+        terminal.say()
+        for finding in findings:
+            terminal.say(f"- {terminal.safe(finding)}")
+        if not findings:
+            terminal.say("All is well.")
+    return 1 if findings else 0
+
+
+def _parts() -> list[dict[str, Any]]:
+    """Every function of the gateway that the core replaces or relies on, and what differs in it."""
+    from hermes_core.gateway import _fingerprint
+
+    found = _fingerprint.version()
+    if not found:
+        return []
+    parts = []
+    for part in _fingerprint.parts(found):
+        differences = _fingerprint.in_files((part,))
+        parts.append({"name": str(part), "difference": differences[0] if differences else None})
+    return parts
+
+
+def _ledger(path: Path) -> dict[str, Any]:
+    """What there is to know of a ledger."""
+    facts: dict[str, Any] = {"path": str(path), "exists": path.exists(), "opens": False}
+    if not facts["exists"]:
+        return facts
+    facts["bytes"] = sum(_size(f"{path}{ending}") for ending in ("", "-wal"))
+    facts["mode"] = f"{stat.S_IMODE(path.stat().st_mode):04o}"
+    facts["set_aside"] = sorted(
+        name
+        for name in glob.glob(f"{glob.escape(str(path))}.damaged-*")
+        if not name.endswith(("-wal", "-shm", "-journal"))
+    )
+    try:
+        with opening.opened(path) as ledger:
+            running, dead = ledger.running(), ledger.dead_letters()
+            waiting = [row for row in ledger.elsewhere() if row["state"] != "running"]
+            facts["health"] = ledger.health()
+    except (opening.Refused, LedgerError) as error:
+        facts["error"] = str(error)
+        return facts
+    facts |= {
+        "opens": True,
+        "running": len(running),
+        "undelivered": len(waiting),
+        "unowned": [rows.brief(row) for row in waiting if row["holder"] == "nobody"],
+        "dead_letters": [rows.brief(row) for row in dead],
+    }
+    return facts
+
+
+def _size(name: str) -> int:
+    try:
+        return os.stat(name).st_size
+    except OSError:
+        return 0
+
+
+def _of_core(core: dict[str, Any]) -> list[str]:
+    findings = []
+    if core["hermes_agent"] is None:
+        findings.append("no hermes-agent is in this environment; run this in the gateway's")
+    elif not core["compatible"]:
+        findings.append("the gateway is not one that the core knows: the core stands aside in it")
+    if "error" in core:
+        findings.append(f"the config is not readable: {core['error']}")
+    elif not core["enabled"]:
+        findings.append("the core is off; `hermes-core enable` switches it on")
+    return findings
+
+
+def _of_ledger(ledger: dict[str, Any]) -> list[str]:
+    findings = []
+    if "error" in ledger:
+        findings.append(f"the ledger does not open: {ledger['error']}")
+    if int(ledger.get("mode", "0"), 8) & _OTHERS:
+        findings.append(
+            f"others may read the ledger (mode {ledger['mode']}); `chmod 600` keeps them out"
+        )
+    findings += [
+        f"a damaged ledger was set aside as {name}; what could be read was carried over"
+        for name in ledger.get("set_aside", ())
+    ]
+    if dead := ledger.get("dead_letters"):
+        findings.append(
+            f"{len(dead)} results had all their attempts ({_ids(dead)}); `hermes-core redeliver` "
+            "has one wait again, `hermes-core drop` gives one up"
+        )
+    return findings
+
+
+def _ids(found: list[rows.Row]) -> str:
+    shown = ", ".join(row["delegation_id"] for row in found[:3])
+    return shown if len(found) <= 3 else f"{shown}, {terminal.MORE}"
+
+
+def _core_lines(core: dict[str, Any]) -> list[str]:
+    fitting = sum(part["difference"] is None for part in core["parts"])
+    return [*switch.lines(core), f"parts         {fitting} of {len(core['parts'])} fit"]
+
+
+def _ledger_lines(ledger: dict[str, Any]) -> list[str]:
+    shown = [f"ledger        {terminal.safe(ledger['path'])}"]
+    if not ledger["exists"]:
+        return [*shown, "              none yet; the first delegation makes it"]
+    shown.append(f"              {ledger['bytes']:,} bytes, mode {ledger['mode']}")
+    if not ledger["opens"]:
+        return [*shown, "opens         no"]
+    unowned = len(ledger["unowned"])
+    return [
+        *shown,
+        "opens         yes",
+        f"running       {ledger['running']}",
+        f"undelivered   {ledger['undelivered']}, of which {unowned} wait for a process that has "
+        "their session",
+        f"dead letters  {len(ledger['dead_letters'])}",
+    ]

@@ -1,0 +1,90 @@
+//! A process that is copied: the copy is another instance, and neither has anything of the other's.
+
+use hermes_core::ledger::{Holder, sqlite};
+
+use super::*;
+
+/// Runs `child` in a copy of this process, as the binding copies it; whether it ended well.
+#[allow(unsafe_code)]
+fn in_a_copy(child: impl FnOnce()) -> bool {
+    let mut held = sqlite::hold();
+    // SAFETY: the child uses what the core says can be used there, and ends without unwinding.
+    match unsafe { libc::fork() } {
+        0 => {
+            held.reset();
+            drop(held);
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+            unsafe { libc::_exit(ended.is_err().into()) }
+        }
+        pid => {
+            drop(held);
+            let mut status = -1;
+            unsafe { libc::waitpid(pid, &mut status, 0) };
+            status == 0
+        }
+    }
+}
+
+/// F17: no descriptor of a ledger's file is open in a copy, nor in this process while it is made.
+fn open_files(name: &str) -> usize {
+    let files = fs::read_dir("/proc/self/fd").unwrap();
+    let names = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+    names.filter(|file| file.to_string_lossy().contains(name)).count()
+}
+
+/// F3, F11, F17: the copy is another instance; what it is not told is never its own.
+#[test]
+fn a_copy_is_another_instance() {
+    let folder = Folder::new();
+    let ledger = SqliteLedger::new(options(&folder.file()));
+    dispatch(&*ledger, "running");
+    dispatch(&*ledger, "pending");
+    done(&*ledger, finish("pending"));
+    let name = folder.0.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(open_files(&name) > 0);
+    let late = ledger.submit(Write::Attempts { hold: hold("pending", 1), attempts: 1 });
+    let well = in_a_copy(|| {
+        assert_eq!(open_files(&name), 0);
+        assert_eq!(late.wait(Some(soon())), Err(Error::LedgerClosed));
+        assert_eq!(ledger.health().state, "closed");
+        assert!(matches!(row(&*ledger, "running").holder, Holder::Other { .. }));
+        fenced(&*ledger, finish("running"));
+        fenced(&*ledger, Write::Ack(hold("pending", 1)));
+        assert!(ledger.adopt(&["running", "pending"]).unwrap().is_empty());
+        dispatch(&*ledger, "child's");
+        assert!(ledger.release(soon()));
+    });
+    assert!(well);
+    assert_eq!(row(&*ledger, "running").holder, Holder::Us);
+    assert_eq!(late.wait(Some(soon())), Ok(Outcome::Done));
+    assert_eq!(row(&*ledger, "pending").attempts, 1);
+    done(&*ledger, finish("running"));
+    assert_eq!(ids(&*ledger, Which::Elsewhere), ["child's"]);
+    assert_eq!(row(&*ledger, "child's").state, State::Lost);
+}
+
+/// F17: copies made while others write wait for no one, and drop no lock.
+#[test]
+fn copies_are_made_while_others_write() {
+    let folder = Folder::new();
+    let ledger = SqliteLedger::new(options(&folder.file()));
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let ledger = &ledger;
+            scope.spawn(move || {
+                for number in 0..150 {
+                    let id = format!("{thread}-{number}");
+                    dispatch(&**ledger, &id);
+                    done(&**ledger, finish(&id));
+                }
+            });
+        }
+        for number in 0..10 {
+            assert!(in_a_copy(|| dispatch(&*ledger, &format!("child-{number}"))));
+        }
+    });
+    assert_eq!(ids(&*ledger, Which::Newest(1_000)).len(), 310);
+    let db = rusqlite::Connection::open(folder.file()).unwrap();
+    let check: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}
