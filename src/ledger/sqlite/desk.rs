@@ -220,6 +220,9 @@ impl Papers {
         question: &Question,
     ) -> Result<Result<Vec<Row>, Error>, Duration> {
         let read = self.with_file(|papers, file| {
+            if file.is_moved() {
+                return Err(Trouble::Moved);
+            }
             let reader = papers.reader();
             rows::read(&file.db, reader, question).map_err(|error| papers.trouble(&error, file))
         });

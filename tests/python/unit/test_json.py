@@ -186,7 +186,9 @@ NOT_PLAIN = [
 ]
 
 
-@pytest.mark.parametrize(("value", "shown"), NOT_PLAIN, ids=[type(v).__name__ for v, _ in NOT_PLAIN])
+@pytest.mark.parametrize(
+    ("value", "shown"), NOT_PLAIN, ids=[type(v).__name__ for v, _ in NOT_PLAIN]
+)
 @pytest.mark.parametrize("where", ["alone", "in a list", "in a dict", "as a neighbour"])
 def test_what_json_cannot_carry_is_text(value: object, shown: Any, where: str) -> None:
     if isinstance(shown, str) and shown.endswith("0x…>"):
@@ -243,7 +245,16 @@ def test_circles() -> None:
 @pytest.mark.parametrize("others", [{}, {"set": {1}}])
 def test_keys_that_are_no_texts_stay_apart(others: dict[str, Any]) -> None:
     """F9: nothing of a result is lost because two of its keys look alike."""
-    value = {1: "a", "1": "b", None: "c", "null": "d", True: "e", (1, 2): "f", Exits(): "g", 1.5: "h"}
+    value = {
+        1: "a",
+        "1": "b",
+        None: "c",
+        "null": "d",
+        True: "e",
+        (1, 2): "f",
+        Exits(): "g",
+        1.5: "h",
+    }
     # `True` is 1: the dict has one of them.
     found = stored({**value, **others})
     assert sorted(map(str, found.values())) == sorted(
