@@ -13,19 +13,21 @@ import sys
 from pathlib import Path
 
 _NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT ?)"
-_OTHERS = {"seq": "seq + n", "id": "printf('deleg_%016x', random())"}
 
 
 def fill(path: Path, count: int) -> None:
     """Make the file, with that many delegations."""
     life = f"from measure.durable import live_once; live_once({str(path)!r})"
     subprocess.run([sys.executable, "-c", life], check=True)
+    # All over the place, as those are that the core makes, but in an order that is written soon.
+    number = f"(n - {count // 2}) * {2**64 // count}"
+    others = {"seq": "seq + n", "id": f"printf('deleg_%016x', {number})"}
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")
         for table in ("delegations", "records", "events"):
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            values = [_OTHERS.get(column, column) for column in columns]
+            values = [others.get(column, column) for column in columns]
             connection.execute(
                 f"{_NUMBERS} INSERT INTO {table} ({', '.join(columns)})"
                 f" SELECT {', '.join(values)} FROM {table}, numbers",

@@ -257,6 +257,7 @@ impl Papers {
         written: usize,
     ) -> rusqlite::Result<()> {
         self.unretained += written;
+        self.uncounted += i64::try_from(written).unwrap_or(i64::MAX);
         let Some(settled) = self.settled.filter(|_| self.unretained >= RETENTION_EVERY) else {
             return Ok(());
         };
@@ -275,7 +276,9 @@ impl Papers {
     /// What is to be done now and then, and nobody waits for.
     fn tidy_up(&mut self) {
         let copies = self.log_pages >= LOG_PAGES;
-        let counts = self.settled.is_none();
+        // Counting takes as long as there are rows: once for as many writes, for what other
+        // processes have settled or deleted meanwhile.
+        let counts = self.settled.is_none_or(|settled| copies && self.uncounted >= settled);
         if !copies && !counts {
             return;
         }
@@ -284,13 +287,17 @@ impl Papers {
                 if copies && file.has_log {
                     file.checkpoint()?;
                 }
+                if !counts {
+                    return Ok(papers.settled);
+                }
                 let mut count = file.db.prepare_cached(sql::COUNT_SETTLED)?;
-                count.query_row([], |row| row.get(0))
+                count.query_row([], |row| row.get(0)).map(Some)
             };
             tidy().map_err(|error| papers.trouble(&error, file))
         });
         // What could not be tidied up is next time.
         self.log_pages = if copies { 0 } else { self.log_pages };
-        self.settled = tidied.ok();
+        self.uncounted = if counts { 0 } else { self.uncounted };
+        self.settled = tidied.ok().flatten();
     }
 }

@@ -118,6 +118,8 @@ pub(super) struct Papers {
     pub(super) free: (i64, i64),
     /// How many rows are settled; not known before it is counted.
     pub(super) settled: Option<i64>,
+    /// How many writes there were since that was counted.
+    pub(super) uncounted: i64,
     /// How many writes there were since retention was last seen to.
     pub(super) unretained: usize,
     /// Whether what failed may be on disk all the same.

@@ -80,6 +80,7 @@ impl Store {
             look_at: None,
             free: (0, 0),
             settled: None,
+            uncounted: 0,
             unretained: RETENTION_EVERY,
             wakes_at: None,
             may_be_committed: false,

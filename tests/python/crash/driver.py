@@ -164,7 +164,7 @@ class Life:
             for row in self._set_aside():
                 delegation_id = row["delegation_id"]
                 if rng.random() < 0.5:
-                    self.registry.redeliver(delegation_id)
+                    self._redeliver(delegation_id)
                     continue
                 self.note("drops", delegation_id, row["record"]["goal"])
                 rng.choice((self.registry, self.ledger)).drop(delegation_id)
@@ -192,8 +192,13 @@ class Life:
         """Wait until nothing is left that is to be delivered, here or elsewhere."""
         while any(row["delivery"] not in ("delivered", "dropped") for row in self.ledger.rows()):
             for row in self._set_aside():
-                self.registry.redeliver(row["delegation_id"])
+                self._redeliver(row["delegation_id"])
             self.pause(0.05)
+
+    def _redeliver(self, delegation_id: str) -> None:
+        """Have an event wait again; also one that was delivered a moment ago."""
+        self.note("redelivers", delegation_id)
+        self.registry.redeliver(delegation_id)
 
     def _set_aside(self) -> list[dict[str, Any]]:
         """What nobody gets by itself: dead letters, and what a reset has parked."""
@@ -231,6 +236,7 @@ def main() -> None:
     life = Life(options.folder, options.seed)
     life.start(partial(life.deliver, SESSIONS[:2]), partial(life.deliver, SESSIONS[2:]))
     life.note("lives", os.getpid())
+    print("lives", flush=True)
     if options.drain:
         life.drain()
     else:

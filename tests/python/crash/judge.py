@@ -1,9 +1,12 @@
 """What a journal of lives must not say.
 
-Each line is something that a life knew at that moment. `dispatched ID GOAL KEY`; `refused GOAL`, of
-which nothing may be there; `withdrawn GOAL`, which may not run; `runs GOAL`; `got ID GOAL STATUS`;
-`acks ID` before the call, `acked ID` behind it; `drops ID GOAL` of what it gives up; `raised TYPE
-TEXT`; `lives PID`, `ends PID RUNNING`; and `state NUMBER`, of the other file.
+Each line is something that a life knew at that moment:
+
+- `dispatched ID GOAL KEY`; `refused GOAL`, of which nothing may be there; `withdrawn GOAL`, which may
+  not run; `runs GOAL`;
+- `got ID GOAL STATUS`, then `acks ID` before the call and `acked ID` behind it; `drops ID GOAL` of
+  what is given up, `redelivers ID` of what is to come again;
+- `lives PID`, `raised TYPE TEXT`, `ends PID RUNNING`; and `state NUMBER`, of the other file.
 """
 
 from __future__ import annotations
@@ -54,6 +57,8 @@ class Journal:
                 self.acks.setdefault(delegation, number)
             case ["acked", delegation]:
                 self.acked[delegation].append(number)
+            case ["redelivers", delegation]:
+                self.acked.pop(delegation, None)
             case ["state", state]:
                 self.states.add(int(state))
             case ["lives", _] | ["ends", _, "0"]:

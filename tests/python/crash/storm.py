@@ -25,8 +25,8 @@ STDERR = "stderr"
 PATIENCE = 60.0
 #: Seconds in which a life comes to a fail point, if it does.
 REACH = 2.0
-#: Seconds after its start within which a life is killed.
-LONGEST = 0.6
+#: Seconds after its beginning within which a life is killed.
+LONGEST = 0.4
 
 
 class Storm:
@@ -41,12 +41,12 @@ class Storm:
         self.faults: list[str] = []
 
     def kill_at_random(self, processes: int = 1) -> None:
-        """Lives beside one another, each killed at a moment of its own."""
+        """Lives beside one another, each killed at a moment of its own, some while they begin."""
         lives = [self._start() for _ in range(processes)]
-        moments = sorted(self._rng.uniform(0.02, LONGEST) for _ in lives)
-        start = time.monotonic()
-        for life, moment in zip(lives, moments, strict=True):
-            time.sleep(max(0.0, start + moment - time.monotonic()))
+        for life in lives:
+            if self._rng.random() < 0.8:
+                self._begun(life)
+            time.sleep(self._rng.uniform(0.0, LONGEST))
             life.kill()
             self._expect(life, -signal.SIGKILL)
         self._look()
@@ -54,12 +54,9 @@ class Storm:
     def kill_at(self, step: str, nth: int) -> bool:
         """A life that is killed at a step, at its end maybe; false if it did not come there."""
         life = self._start(f"{step}@{nth}=kill", *["--put-back"] * (step == "reopen"))
-        assert life.stdin is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             life.wait(REACH)
-        life.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            life.wait(PATIENCE)
+        self._wait(life)
         self._look()
         return life.returncode == -signal.SIGKILL
 
@@ -75,8 +72,8 @@ class Storm:
     def pause(self) -> None:
         """Two lives, one of which stands still beyond the end of its lease, and goes on."""
         self._was_paused = True
-        paused, other = self._start(), self._start()
-        time.sleep(self._rng.uniform(0.1, LONGEST))
+        paused, other = self._begun(self._start()), self._begun(self._start())
+        time.sleep(self._rng.uniform(0.0, LONGEST))
         paused.send_signal(signal.SIGSTOP)
         time.sleep(LEASE * 1.5)
         paused.send_signal(signal.SIGCONT)
@@ -133,28 +130,39 @@ class Storm:
         }
         with (self._folder / STDERR).open("ab") as stderr:
             return subprocess.Popen(
-                [*command, *options], env=environment, stdin=subprocess.PIPE, stderr=stderr
+                [*command, *options],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
             )
 
+    def _begun(self, life: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """The life, once it has begun, or ended."""
+        assert life.stdout is not None
+        life.stdout.readline()
+        return life
+
     def _end_orderly(self, life: subprocess.Popen[bytes]) -> None:
-        time.sleep(self._rng.uniform(0.1, LONGEST))
-        assert life.stdin is not None
-        life.stdin.close()
+        self._begun(life)
+        time.sleep(self._rng.uniform(0.0, LONGEST))
         self._expect(life, 0)
         self._look()
 
     def _expect(self, life: subprocess.Popen[bytes], status: int, otherwise: str = "") -> None:
         """Wait for the end of a life, which has a status."""
+        self._wait(life)
+        if life.returncode != status:
+            self.faults.append(otherwise or f"a life ended with {life.returncode}")
+
+    def _wait(self, life: subprocess.Popen[bytes]) -> None:
+        """Have a life end, if nothing else has ended it."""
         try:
-            life.wait(PATIENCE)
+            life.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             # The fault handler then shows where each thread hangs.
             life.send_signal(signal.SIGABRT)
-            life.wait()
-        if life.stdin is not None:
-            life.stdin.close()
-        if life.returncode != status:
-            self.faults.append(otherwise or f"a life ended with {life.returncode}")
+            life.communicate()
 
     def _look(self) -> None:
         """Check the files as they are on disk now, without a touch on them."""

@@ -28,6 +28,10 @@ runs g3
 refused g4
 dispatched d0 g0 None
 drops d0 g0
+redelivers d1
+got d1 g1 completed
+acks d1
+acked d1
 got d3 g3 lost
 acks d3
 acked d3
