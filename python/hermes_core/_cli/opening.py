@@ -44,9 +44,9 @@ def opened(path: Path) -> Iterator[Ledger]:
     Raises:
         Refused: there is none, or the file is no ledger. It is not touched.
     """
-    _require_ledger(path)
     # With no bound: what is deleted is the gateway's business.
     ledger = Ledger(path, keep_seconds=None, keep_rows=None)
+    _require_ledger(ledger, path)
     try:
         yield ledger
     finally:
@@ -56,7 +56,7 @@ def opened(path: Path) -> Iterator[Ledger]:
                 terminal.complain(text)
 
 
-def _require_ledger(path: Path) -> None:
+def _require_ledger(ledger: Ledger, path: Path) -> None:
     """Look at the file before SQLite does, which makes one that is not there.
 
     A file that is damaged further in is for the ledger to judge and to set aside.
@@ -65,6 +65,9 @@ def _require_ledger(path: Path) -> None:
         with open(path, "rb") as file:
             head = file.read(100)
     except FileNotFoundError:
+        if ledger.exists():
+            # It has no name yet, and gets it when it is opened.
+            return
         raise NoLedger(
             f"there is no ledger {path}: the first delegation of a gateway with the core makes it"
         ) from None
