@@ -11,9 +11,6 @@ from pathlib import Path
 from hermes_core import Ledger
 from hermes_core._cli import terminal
 
-#: The ledger's name in a gateway's home.
-FILE = "delegations.db"
-
 _SQLITE = b"SQLite format 3\0"
 #: Where an SQLite file says whose it is, and what ours say.
 _APPLICATION = slice(68, 72)
@@ -32,9 +29,9 @@ def path_of(arguments: Namespace) -> Path:
     """Return where the ledger is that a command is about, or would be."""
     if arguments.ledger is not None:
         return Path(os.path.abspath(Path(arguments.ledger).expanduser()))
-    from hermes_core.gateway import _config
+    from hermes_core.gateway import _config, _ledger
 
-    return Path(os.path.abspath(_config.home(arguments.hermes_home) / FILE))
+    return Path(os.path.abspath(_ledger.path_of_home(_config.home(arguments.hermes_home))))
 
 
 @contextmanager
