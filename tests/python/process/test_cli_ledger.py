@@ -212,7 +212,6 @@ class Terminal:
     """A command on a terminal of its own."""
 
     def __init__(self, *arguments: str, columns: int = 90, lines: int = 12) -> None:
-        pytest.importorskip("rich")
         self.screen = ""
         self._master, slave = pty.openpty()
         ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))

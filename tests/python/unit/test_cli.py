@@ -5,6 +5,7 @@ What another process holds is in tests/python/process/test_cli_ledger.py.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -58,6 +59,22 @@ def fill(file: Path, *summaries: object, **task: Any) -> list[str]:
         ids.append(handle.id)
     assert registry.ledger.flush()
     return ids
+
+
+def fill_elsewhere(file: Path, count: int) -> None:
+    """Run delegations in a process of their own, which leaves one file."""
+    code = """
+import sys
+import hermes_core as hc
+registry = hc.DelegationRegistry(ledger=sys.argv[1])
+for number in range(int(sys.argv[2])):
+    summary = {"summary": "word " * 400}
+    registry.dispatch(goal=f"Task {number}", runner=lambda: summary).result(timeout=10)
+"""
+    subprocess.run([sys.executable, "-c", code, str(file), str(count)], check=True, timeout=60)
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 @pytest.fixture
@@ -270,6 +287,31 @@ def test_a_ledger_of_a_later_release_is_refused_untouched(
     assert file.read_bytes() == before
 
 
+def test_a_damaged_ledger_is_set_aside_and_said(run: Run, file: Path) -> None:
+    fill_elsewhere(file, 60)
+    pages = bytearray(file.read_bytes())
+    pages[-4096:] = b"\xff" * 4096
+    file.write_bytes(pages)
+    code, out, err = run("ls", "--all", "--json")
+    # With what belonged to it.
+    aside = min(str(path) for path in file.parent.glob("*.damaged-*"))
+    assert code == OK
+    assert "was damaged" in err
+    assert aside in err
+    assert json.loads(out)["delegations"]
+    assert aside in run("doctor")[1]
+
+
+def test_a_ledger_that_has_no_name_yet(run: Run, file: Path) -> None:
+    """F3: a damaged file was carried over, and whoever did it died before it named the new one."""
+    fill_elsewhere(file, 2)
+    file.rename(file.with_name(f"{file.name}.salvaged"))
+    assert hc.Ledger(file).exists()
+    code, out, err = run("ls", "--json")
+    assert (code, err, len(json.loads(out)["delegations"])) == (OK, "", 2)
+    assert file.exists()
+
+
 # -- the doctor -----------------------------------------------------------------------------------
 
 
@@ -353,7 +395,6 @@ def test_a_reader_that_has_read_enough(file: Path, filled: list[str]) -> None:
 
 
 def test_a_board_needs_a_terminal(run: Run, filled: list[str]) -> None:
-    pytest.importorskip("rich")
     code, out, err = run("watch")
     assert (code, out) == (REFUSED, "")
     assert "needs a terminal" in err
