@@ -149,7 +149,7 @@ class Run:
 
     def _end(self, event: dict[str, Any], exc: BaseException | None) -> None:
         try:
-            if not self._registry.end_elsewhere(self._job, event):
+            if not self._registry._end_elsewhere(self._job, event):
                 self._registry._end(self._job, event)
         except Exception:
             # Of the hook behind it: the end is told.

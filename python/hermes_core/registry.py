@@ -439,7 +439,7 @@ class DelegationRegistry:
         if self.on_end is not None:
             self.on_end(record)
 
-    def end_elsewhere(self, job: Job, event: dict[str, Any]) -> bool:
+    def _end_elsewhere(self, job: Job, event: dict[str, Any]) -> bool:
         """Tell an end on a worker thread if it has to wait for the disk; whether that is so."""
         if job.ledger is None or not job.ledger.keeps_texts:
             return False

@@ -308,5 +308,5 @@ WORKLOADS: dict[Workload, float] = {
     mailboxes: 1,
     short_texts: 1,
     batch_texts: 1,
-    hostile_texts: 0.5,
+    hostile_texts: 1,
 }
