@@ -21,6 +21,11 @@ class Host:
         self.processes: ModuleType = importlib.import_module("tools.process_registry")
         self.delegations: ModuleType = importlib.import_module("hermes_core.async_delegation")
 
+    def unfinished(self) -> int:
+        """How many delegations of the core run, or have ended and are on their way to the disk."""
+        live = self.delegations._registry.live_work()
+        return int(live["running"] + live["finalizing"])
+
     @property
     def queue(self) -> Any:
         return self.processes.process_registry.completion_queue

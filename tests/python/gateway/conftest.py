@@ -14,7 +14,7 @@ import pytest
 # By this folder: `gateway` is the name of a package of the gateway, too.
 sys.path.append(os.path.dirname(__file__))
 
-from adapter_support import Host, rest
+from adapter_support import Host, rest, until
 
 # Before anything of the gateway is imported: it fixes its paths at import.
 os.environ["HERMES_HOME"] = tempfile.mkdtemp(prefix="hermes-home-")
@@ -47,6 +47,7 @@ def host() -> Iterator[Host]:
     original = host.queue
     own_class = type(host.delegations.completion_queue)
     yield host
+    until(lambda: not host.unfinished(), "all have ended")
     gateway.uninstall()
     assert host.queue is original
     host.registry._reset_for_tests()

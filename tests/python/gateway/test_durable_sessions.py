@@ -154,4 +154,4 @@ def test_a_ledger_that_cannot_be_read_keeps_no_session_from_its_turns(
     session = tui.open()
     tui.ask(session)
     tui.wait(lambda: bool(session.answered))
-    assert "cannot be given back" in caplog.text
+    until(lambda: "cannot be given back" in caplog.text, "the log says so")

@@ -164,6 +164,7 @@ def test_an_uninstall_leaves_nothing_behind_and_an_install_goes_on(
 
 def test_status_shows_the_ledger(installed: Host, home: Path) -> None:
     run(installed)
+    until(lambda: rows(home)[0]["delivery"] == "pending", "all is written")
     path = str(_ledger.path_of_home(os.path.realpath(home)))
     (found,) = [ledger for ledger in gateway.status().ledgers if ledger["path"] == path]
     assert (found["state"], found["waiting"]) == ("ok", 0)
