@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Callable
 
-from . import _core, _json, _outcome, _workers
+from . import _core, _stored, _workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,14 +184,8 @@ def of(ledger: Ledger | str | os.PathLike[str]) -> Ledger:
 
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    row["record"] = _json.loads(row["record"]) if row["record"] else {}
-    if row["event"]:
-        row["event"] = _json.loads(row["event"])
-    elif row["state"] == "lost":
-        row["event"] = _outcome.lost(row["record"], row)
-    else:
-        row["event"] = None
-    return row
+    record = _stored.record(row)
+    return {**row, "record": record, "event": _stored.event(row, record)}
 
 
 def _attend(ledger_ref: weakref.ref[Ledger]) -> None:

@@ -90,6 +90,17 @@ def lost(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
+def unreadable(record: dict[str, Any], row: dict[str, Any], text: str) -> dict[str, Any]:
+    """The event of a delegation whose result was damaged on disk; ``text`` is what is left."""
+    error = f"it ended as {row['state']!r}, but its result was damaged on disk"
+    event = {**lost(record, row), "status": "error", "error": error}
+    if "is_batch" in event:
+        event["results"] = [{"status": "error", "summary": text, "error": error}]
+    else:
+        event["summary"] = text
+    return event
+
+
 def _without_result(job: Job, status: str, error: str, **more: str) -> dict[str, Any]:
     seconds = round(time.time() - job.record["dispatched_at"], 2)
     result: dict[str, Any] = {"status": status, "error": error, **more}
