@@ -56,6 +56,15 @@ def loads(text: str) -> Any:
     return json.loads(text)
 
 
+def loads_dict(text: str) -> dict[str, Any] | None:
+    """The dict that ``dumps`` has stored; ``None`` if the text was damaged since."""
+    try:
+        value = loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _has_other_keys(value: Any) -> bool:
     """Whether keys of a value are no texts; ``json`` lets two that look alike become the same."""
     waiting: list[Any] = [value]

@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Callable
 
-from . import _core, _json, _outcome, _workers
+from . import _core, _outcome, _workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,13 +177,9 @@ def of(ledger: Ledger | str | os.PathLike[str]) -> Ledger:
 
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    row["record"] = _json.loads(row["record"]) if row["record"] else {}
-    if row["event"]:
-        row["event"] = _json.loads(row["event"])
-    elif row["state"] == "lost":
-        row["event"] = _outcome.lost(row["record"], row)
-    else:
-        row["event"] = None
+    record = row["record"] = _outcome.stored_record(row)
+    has_event = row["event"] or row["state"] == "lost"
+    row["event"] = _outcome.stored_event(record, row) if has_event else None
     return row
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 
+from . import _json
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -27,6 +29,8 @@ _ROW = (
     "dispatched_at",
 )
 
+#: What is known of one whose event cannot be read any more, before what is left of it.
+_DAMAGED = "its result was damaged in the ledger; what is left of it: "
 #: What is known of a lost one.
 _LOST = (
     "its process ended before it did; what it had done by then may have taken effect, and nothing "
@@ -80,10 +84,37 @@ def lost(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
         record: its task, as a ledger kept it.
         row: its row, for whose it is and when it was found lost.
     """
+    event = _of_row(record, row, "lost", _LOST)
+    if "is_batch" in record and isinstance(event["goals"], list):
+        # An outcome for each, for a notice shows the goals of those that have one.
+        event["results"] = [
+            {"task_index": number, "status": "lost", "error": _LOST}
+            for number, _ in enumerate(event["goals"])
+        ]
+    return event
+
+
+def stored_record(row: dict[str, Any]) -> dict[str, Any]:
+    """The record in a row of a ledger; empty if there is none to read."""
+    return (_json.loads_dict(row["record"]) if row["record"] else None) or {}
+
+
+def stored_event(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """The event in a row of a ledger, or one that says why there is none.
+
+    A text that was damaged keeps no other from being read.
+    """
+    text = row["event"]
+    if not text:
+        return lost(record, row)
+    return _json.loads_dict(text) or _of_row(record, row, "error", f"{_DAMAGED}{text}")
+
+
+def _of_row(record: dict[str, Any], row: dict[str, Any], status: str, error: str) -> dict[str, Any]:
     from ._job import Job
 
     kept = {**dict.fromkeys(_TASK), **record, **{field: row[field] for field in _ROW}}
-    event = _without_result(Job(kept, None, None), "lost", _LOST)
+    event = _without_result(Job(kept, None, None), status, error)
     event["completed_at"] = row["completed_at"] or event["completed_at"]
     # How long it ran is not known.
     del event["total_duration_seconds" if "is_batch" in kept else "duration_seconds"]

@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 
-from . import _json, _mailbox, _outcome, _queue
+from . import _mailbox, _outcome, _queue
 from ._job import Job, address, shown
 
 TYPE_CHECKING = False
@@ -90,7 +90,7 @@ def _is_wanted(row: Row, keys: frozenset[str], owns: Callable[[Any], object] | N
 
 def record_of(row: Row) -> dict[str, Any]:
     """The record of a row, as the registry keeps it."""
-    record: dict[str, Any] = _json.loads(row["record"]) if row["record"] else {}
+    record = _outcome.stored_record(row)
     for field in ("delegation_id", "session_key", "origin_ui_session_id", "parent_session_id"):
         record[field] = row[field]
     record["status"] = row["state"]
@@ -100,8 +100,7 @@ def record_of(row: Row) -> dict[str, Any]:
 
 def event_of(row: Row, record: dict[str, Any]) -> dict[str, Any]:
     """The completion event of a row, marked as restored."""
-    event: dict[str, Any]
-    event = _json.loads(row["event"]) if row["event"] else _outcome.lost(record, row)
+    event = _outcome.stored_event(record, row)
     event["restored"] = True
     return event
 

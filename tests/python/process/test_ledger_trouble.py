@@ -7,12 +7,16 @@ never published.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+import hermes_core as hc
+from process.lives import live
 
 RunMany = Callable[..., None]
 
@@ -169,6 +173,34 @@ def test_a_full_disk(run_many: RunMany, tmp_path: Path) -> None:
     with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=4m", "tmpfs") as folder:
         script = "import shutil\n" + in_folder(folder, FULL_DISK, FAILS_AND_RECOVERS)
         run_many(script + "shutil.rmtree(folder)\n", share=0.05, at_once=1)
+
+
+def test_a_damaged_text_keeps_no_other_from_its_owner(tmp_path: Path) -> None:
+    """F3: SQLite has no sums over what it stores; what can be read comes back all the same."""
+    path = tmp_path / "delegations.db"
+    live(path, "for goal in 'abc': dispatch(goal).result(30)")
+    with contextlib.closing(sqlite3.connect(path)) as file, file:
+        file.execute('UPDATE events SET event = \'{"goal": "b\' WHERE seq = 2')
+        file.execute("UPDATE records SET record = '[1]' WHERE seq = 3")
+    (events,) = live(
+        path,
+        """
+        box = queue.mailbox(session_key="a")
+        events = []
+        for delivery in box.take_all(timeout=30):
+            events.append([delivery.event[name] for name in ("goal", "status", "error")])
+            delivery.ack()
+        say(events)
+        """,
+    )
+    left = "its result was damaged in the ledger; what is left of it: "
+    assert events == [
+        ["a", "completed", None],
+        ["b", "error", left + '{"goal": "b'],
+        ["c", "completed", None],
+    ]
+    goals = [row["record"].get("goal") for row in hc.Ledger(path).rows()]
+    assert goals == ["a", "b", None]
 
 
 def test_a_file_that_cannot_be_made(run_many: RunMany, tmp_path: Path) -> None:
