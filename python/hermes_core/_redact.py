@@ -107,6 +107,8 @@ def _text(text: str, redact: Callable[[str], str]) -> str:
             return str.__str__(safe)
         problem = f"gave {type(safe).__name__}, not a str"
     except BaseException as exc:
+        if _json.is_ctrl_c(exc):
+            raise
         # Not the exception itself: the text may be in it.
         problem = f"raised {type(exc).__name__}"
     import logging

@@ -134,6 +134,26 @@ def exits(text: str) -> NoReturn:
     raise SystemExit(text)
 
 
+def test_ctrl_c_in_a_hook_is_the_users() -> None:
+    """On the main thread; a worker, which ends a delegation, hears of none."""
+
+    def interrupted(text: str) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _redact.redacted("a", interrupted)
+    registry = hc.DelegationRegistry()
+
+    def runner() -> dict[str, Any]:
+        registry.redact = interrupted
+        return {"summary": CANARY}
+
+    registry.dispatch(goal="a", runner=runner)
+    event = registry.queue.get(timeout=10)
+    assert (event["status"], event["summary"]) == ("completed", _redact.WITHHELD)
+    assert registry.active_count() == 0
+
+
 def gives_none(text: str) -> Any:
     return None
 
