@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from pathlib import Path
 import hermes_core
 
 from . import page
-from .durable import filesystem
+from .durable import DISK, filesystem
 from .figures import Figure, Measurements, Run
 from .peers import gateway_version
 from .runner import EARNEST, QUICK
@@ -59,11 +60,11 @@ def main() -> int:
     arguments = [f"--repetitions={repetitions}", *["--quick"] * options.quick]
     others = {_version(python): python for python in options.also}
     others.pop(platform.python_version(), None)
+    disk = filesystem()
     runs = [_run(Path(sys.executable), gateway_version(), arguments)]
     runs += [_run(python, None, arguments) for python in others.values()]
-    measured = Measurements(
-        hermes_core.__version__, _cpu(), os.cpu_count() or 1, filesystem(), repetitions, runs
-    )
+    cores = os.cpu_count() or 1
+    measured = Measurements(hermes_core.__version__, _cpu(), cores, disk, repetitions, runs)
     figures = [figure for run in runs for figure in run.figures]
     goals = [figure.is_met for figure in figures if figure.goal]
     print(f"\n{sum(map(bool, goals))} of {len(goals)} goals met")
@@ -107,6 +108,7 @@ def _measure(python: Path, group: str, arguments: list[str]) -> Iterator[Figure]
             yield Figure.from_json(json.loads(text))
     if worker.returncode:
         raise SystemExit(f"measuring {group} failed, see above")
+    shutil.rmtree(DISK, ignore_errors=True)
 
 
 def _version(python: Path) -> str:

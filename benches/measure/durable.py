@@ -5,12 +5,10 @@ All of them write to one folder of this checkout, so that they share a disk.
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import importlib.metadata
 import json
 import os
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -33,11 +31,9 @@ Runner = Callable[[], dict[str, Any]]
 
 
 def folder() -> Path:
-    """A folder on the disk that is measured, until the exit."""
+    """A folder on the disk that is measured, until the end of all measurements."""
     DISK.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=DISK))
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return made
+    return Path(tempfile.mkdtemp(dir=DISK))
 
 
 def filesystem() -> str:

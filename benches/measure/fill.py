@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 _NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT ?)"
-_OTHERS = {"seq": "seq + n", "id": "printf('deleg_%016x', n)"}
+_OTHERS = {"seq": "seq + n", "id": "printf('deleg_%016x', random())"}
 
 
 def fill(path: Path, count: int) -> None:

@@ -35,6 +35,11 @@ class Request:
     #: The whole conversation.
     messages: list[dict[str, Any]]
 
+    @property
+    def conversation(self) -> str:
+        """All that was said."""
+        return "\n".join(_text(message.get("content")) for message in self.messages)
+
 
 class Model:
     """The server; a context manager that serves in between."""
@@ -107,7 +112,8 @@ def _read(messages: list[dict[str, Any]]) -> Request:
     first = next((_text(m.get("content")) for m in messages if m.get("role") == "user"), "")
     if messages[-1].get("role") == "tool":
         return Request(at, "tool", text, messages)
-    if text.startswith("[ASYNC DELEGATION COMPLETE"):
+    # Behind a question that was never answered, where the process went before the answer came.
+    if "[ASYNC DELEGATION COMPLETE" in text:
         return Request(at, "result", text, messages)
     return Request(at, "child" if _CHILD.match(first) else "user", text, messages)
 

@@ -76,6 +76,8 @@ class ChatGateway:
             pipe(self._process.stdin).close()
         for thread in self._threads:
             thread.join(2)
+        for stream in (self._process.stdout, self._process.stderr):
+            pipe(stream).close()
         return status
 
     def _read_stdout(self) -> None:

@@ -113,6 +113,8 @@ class Gateway:
             self._process.wait()
         for thread in self._threads:
             thread.join(2)
+        for stream in (self._process.stdout, self._process.stderr):
+            pipe(stream).close()
 
     def _read_stdout(self) -> None:
         for line in pipe(self._process.stdout):

@@ -146,7 +146,11 @@ class Ledger:
 
     def follow(self, registry: DelegationRegistry) -> None:
         """Have a registry act on what the ledger tells of its delegations."""
-        self._registries.add(registry)
+        if registry not in self._registries:
+            from . import _restore
+
+            self._registries.add(registry)
+            _restore.serve_epochs(registry)
         if self.path is not None and self._thread != os.getpid():
             self._thread = os.getpid()
             try:

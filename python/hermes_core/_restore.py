@@ -70,6 +70,8 @@ def take_over(
     free = [row["delegation_id"] for row in wanted if row["holder"] == "nobody"]
     later = [row["held_until"] for row in wanted if row["holder"] == "other"]
     rows = ledger._core.adopt(free) if free else []
+    if rows or later:
+        ledger.follow(registry)
     count = sum(put(registry, ledger, row, proven) for row in rows)
     return count, min(later, default=None)
 
@@ -164,7 +166,6 @@ def ask(registry: DelegationRegistry, want: Want) -> int:
     """Put what is wanted into the queue, and see to it that the rest is asked for later."""
     count, until = take_over(registry, want.keys(), want.owns, want.ledger, want.proven)
     if until is not None:
-        want.ledger.follow(registry)
         want.ledger._core.look_after(until + GRACE_SECONDS)
     return count
 
@@ -213,8 +214,13 @@ _registries = weakref.WeakKeyDictionary()
 
 def serve_mailboxes(registry: DelegationRegistry) -> None:
     """Have every mailbox that is opened at the registry's queue get back what is its owner's."""
-    _registries.setdefault(registry.queue, weakref.WeakSet()).add(registry)
+    serve_epochs(registry)
     _mailbox.on_open = _opened
+
+
+def serve_epochs(registry: DelegationRegistry) -> None:
+    """Have the registry's ledgers told when an owner begins a new epoch on its queue."""
+    _registries.setdefault(registry.queue, weakref.WeakSet()).add(registry)
     _queue.on_new_epoch = _epoch_began
 
 

@@ -64,26 +64,42 @@ impl<T> CompletionQueue<T> {
     ///
     /// # Errors
     /// As there.
+    #[inline]
     pub fn begin_put(&self, item: T, route: Route<'_>) -> Result<Option<Receipt>, (T, Error)> {
-        let reopened = self.reopen(route);
-        let mut state = self.state.0.lock();
-        let refused = match (state.shutdown, state.is_full()) {
-            (true, _) => Some(Error::ShutDown),
-            (false, true) => Some(Error::Full { maxsize: state.maxsize.unsigned_abs() }),
-            (false, false) => None,
-        };
-        if let Some(error) = refused {
-            drop(state);
-            // Whoever has it keeps it.
-            reopened.inspect(|(home, _)| drop(home.submit(Write::Ack)));
-            return Err((item, error));
+        match route.delegation_id {
+            None => self.put_at(item, route, None).map(|()| None),
+            Some(_) => self.put_again(item, route),
         }
-        let (home, receipt) = reopened.unzip();
+    }
+
+    #[inline(never)]
+    fn put_again(&self, item: T, route: Route<'_>) -> Result<Option<Receipt>, (T, Error)> {
+        let Some((home, receipt)) = self.reopen(route) else {
+            return self.put_at(item, route, None).map(|()| None);
+        };
+        let put = self.put_at(item, route, Some(home.clone()));
+        if put.is_err() {
+            // Whoever has it keeps it.
+            home.submit(Write::Ack);
+        }
+        put.map(|()| Some(receipt))
+    }
+
+    #[inline]
+    fn put_at(&self, item: T, route: Route<'_>, home: Option<Arc<Home>>) -> Result<(), (T, Error)> {
+        let mut state = self.state.0.lock();
+        if state.shutdown {
+            return Err((item, Error::ShutDown));
+        }
+        if state.is_full() {
+            let maxsize = state.maxsize.unsigned_abs();
+            return Err((item, Error::Full { maxsize }));
+        }
         let observers = state.add(item, route, End::Back, home);
         state.unfinished += 1;
         drop(state);
         notify_returned(route, observers);
-        Ok(receipt)
+        Ok(())
     }
 
     /// Undoes a take: the event is the first again, whatever the bound, also after a shutdown.
@@ -103,7 +119,6 @@ impl<T> CompletionQueue<T> {
 
     /// Has the event of a delegation of ours wait on disk again. First, so that whoever takes it
     /// writes after.
-    #[inline]
     fn reopen(&self, route: Route<'_>) -> Option<(Arc<Home>, Receipt)> {
         let id = route.delegation_id?;
         let observers = self.state.0.lock().observers.clone();
@@ -142,7 +157,11 @@ impl<T> CompletionQueue<T> {
     /// [`Error::Empty`], or [`Error::ShutDown`] once the queue is shut down.
     pub fn try_take(&self, wanted: Wanted<'_>) -> Result<T, Error> {
         loop {
-            if let Some(item) = self.begin_take(wanted)?.settled() {
+            let departed = self.begin_take(wanted)?;
+            if departed.home.is_none() {
+                return Ok(departed.item);
+            }
+            if let Some(item) = departed.settled() {
                 return Ok(item);
             }
         }
@@ -152,6 +171,7 @@ impl<T> CompletionQueue<T> {
     ///
     /// # Errors
     /// As there.
+    #[inline]
     pub fn begin_take(&self, wanted: Wanted<'_>) -> Result<Departed<T>, Error> {
         let mut state = self.state.0.lock();
         match state.events.first_wanted(wanted) {

@@ -15,6 +15,7 @@ mod broken;
 mod capacity;
 mod delivery;
 mod handoff;
+mod ledger;
 mod mailbox;
 mod queue;
 mod registry;

@@ -1,4 +1,4 @@
-"""Putting the input queue of `_cli_input` into the CLI, and taking it out again.
+"""The CLI: its input queue is exchanged for that of `_cli_input`, and its session gets its results.
 
 The gateway makes its queue in `HermesCLI.run`, a moment before its loop starts, and reads it from
 the instance each time. A descriptor on the class sees every read.
@@ -6,17 +6,55 @@ the instance each time. A descriptor on the class sees every read.
 
 from __future__ import annotations
 
+import functools
+import logging
 import threading
 import weakref
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
+from hermes_core.gateway import _consumers, _ledger
 from hermes_core.gateway._cli_input import InputQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+logger = logging.getLogger("hermes_core.gateway")
+
 ATTRIBUTE = "_pending_input"
+
+
+def dispatch_for(ours: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Make the stand-in for `dispatch_async_delegation`: it also names the CLI's session.
+
+    In a turn the session is the key. What runs beside turns, `/background`, say, has no key; its
+    result comes to the CLI all the same, and after a restart to the session that was there then.
+    """
+
+    @functools.wraps(ours)
+    def dispatch_async_delegation(**arguments: Any) -> dict[str, Any]:
+        if not (arguments.get("session_key") or arguments.get("parent_session_id")):
+            arguments["parent_session_id"] = getattr(_consumers.cli(), "session_id", None)
+        return ours(**arguments)
+
+    return dispatch_async_delegation
+
+
+def restore(cli: Any, session_id: str) -> _ledger.Want | None:
+    """Have what an earlier process left for this session of a CLI come."""
+    try:
+        keys = [session_id, *_ledger.earlier_keys(cli._session_db, session_id)]
+        return _ledger.restore(
+            _ledger.current_home(),
+            session_keys=keys,
+            owns=lambda event: (
+                not event.get("session_key") and event.get("parent_session_id") in keys
+            ),
+        )
+    except Exception:
+        # It must not end the CLI's loop.
+        logger.exception("what session %s had before cannot be given back", session_id)
+        return None
 
 
 class InputSwap:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hermes_core import CompletionQueue, Delivery, Mailbox
+    from hermes_core.gateway._ledger import Want
+
+    Restore = Callable[[Any, str], Want | None]
 
 #: How often the loop looks for a change of the config file, which it does when a wait times out.
 CONFIG_SECONDS = 5.0
@@ -46,6 +49,8 @@ class InputQueue(Queue[Any]):
         cli: the gateway's CLI; read are its interrupts, and when it looked at the config file.
         events: where completions arrive.
         text_of: makes an event into the text of a turn; `None` if it gets none.
+        restore: has what an earlier process left for the CLI's session come; called by the loop
+            with the CLI, and the session's id, whenever that is another.
     """
 
     def __init__(
@@ -54,12 +59,16 @@ class InputQueue(Queue[Any]):
         cli: Any,
         events: CompletionQueue[Any],
         text_of: Callable[[Any], str | None],
+        restore: Restore,
     ) -> None:
         super().__init__()
         self._plain = plain
         self._cli = cli
         self._events = events
         self._text_of = text_of
+        self._restore = restore
+        self._session_id = ""
+        self._wanted: Want | None = None
         #: Completions that stand behind the inputs: those that the gateway's drain would have put.
         self._notices: deque[Delivery] = deque()
         #: Where the loop waits; closed by what should wake it.
@@ -78,6 +87,7 @@ class InputQueue(Queue[Any]):
         A wait may last longer than `timeout`: until the loop has a reason to look at something.
         """
         _this_thread.inputs = self
+        self._look_at_session()
         self._take_late_inputs()
         end = self._end_of_wait(timeout) if block else time.monotonic()
         while True:
@@ -124,6 +134,7 @@ class InputQueue(Queue[Any]):
     def retire(self) -> Queue[Any]:
         """Give back everything: the inputs to the gateway's queue, which is returned."""
         self.is_retired = True
+        self._wanted = None
         with self.mutex:
             self._wake()
         self._move_back()
@@ -174,6 +185,14 @@ class InputQueue(Queue[Any]):
                 with self.mutex:
                     self._waiting = None
         return True
+
+    def _look_at_session(self) -> None:
+        # Only the loop comes here. Other processes make a CLI, too, for its commands alone, and
+        # must not take what belongs to the session.
+        session_id = str(getattr(self._cli, "session_id", None) or "")
+        if session_id and session_id != self._session_id:
+            self._session_id = session_id
+            self._wanted = self._restore(self._cli, session_id)
 
     def _take_late_inputs(self) -> None:
         """Take what was meant for a turn that ended just then, and would hit the next one."""

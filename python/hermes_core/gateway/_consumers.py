@@ -15,7 +15,7 @@ import importlib.metadata
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hermes_core.gateway import _hooks, _known
 from hermes_core.gateway._fingerprint import DISTRIBUTION
@@ -31,6 +31,11 @@ REFUSAL = (
     "waits for the subagent and returns its result."
 )
 
+STOPPING = (
+    "Nothing was started: the gateway is stopping, and would stop the subagent, too. Say so, and "
+    "delegate again once the gateway is back."
+)
+
 #: What the TUI's `prompt.background` puts before the key of a conversation that has no session.
 _TUI_TASK = "bg_"
 
@@ -38,7 +43,11 @@ _TUI_TASK = "bg_"
 def refusal(session_key: str) -> str | None:
     """Say why a dispatch from this session is refused; `None` where its result may be taken."""
     try:
-        if not _is_a_launcher() or any(takes(session_key) for takes in _CONSUMERS):
+        if not _is_a_launcher():
+            return None
+        if any(runner._draining for runner in _runners()):
+            return STOPPING
+        if any(takes(session_key) for takes in _CONSUMERS):
             return None
     except Exception:
         # Whoever cannot be asked may be there.
@@ -47,11 +56,15 @@ def refusal(session_key: str) -> str | None:
     return REFUSAL
 
 
-def _cli_takes(session_key: str) -> bool:
-    """The interactive CLI takes everything of its process; it alone announces itself to plugins."""
+def cli() -> Any:
+    """Return the interactive CLI of this process, which alone announces itself to plugins."""
     plugins = sys.modules.get(_known.PLUGINS)
-    manager = getattr(plugins, "_plugin_manager", None)
-    return getattr(manager, "_cli_ref", None) is not None
+    return getattr(getattr(plugins, "_plugin_manager", None), "_cli_ref", None)
+
+
+def _cli_takes(session_key: str) -> bool:
+    """The interactive CLI takes everything of its process."""
+    return cli() is not None
 
 
 def _tui_takes(session_key: str) -> bool:
@@ -67,11 +80,14 @@ def _tui_takes(session_key: str) -> bool:
 
 def _messaging_takes(session_key: str) -> bool:
     """The messaging gateway takes what it can route: to a chat that it knows or that is named."""
-    return any(
-        runner._build_process_event_source({"session_key": session_key}) is not None
-        for module in _hooks.loaded(_known.MESSAGING)
-        if (runner := module._gateway_runner_ref()) is not None
-    )
+    event = {"session_key": session_key}
+    return any(runner._build_process_event_source(event) is not None for runner in _runners())
+
+
+def _runners() -> list[Any]:
+    """The `GatewayRunner`s that are there, which is one at most but for tests."""
+    found = [module._gateway_runner_ref() for module in _hooks.loaded(_known.MESSAGING)]
+    return [runner for runner in found if runner is not None]
 
 
 _CONSUMERS: tuple[Callable[[str], bool], ...] = (_cli_takes, _tui_takes, _messaging_takes)

@@ -18,10 +18,12 @@ from hermes_core.gateway import (
     _fingerprint,
     _hooks,
     _known,
+    _ledger,
     _messaging,
     _messaging_hooks,
     _messaging_turns,
     _queue_swap,
+    _redaction,
     _replacements,
     _tui,
     _watch_drain,
@@ -136,8 +138,9 @@ def status() -> Status:
     with _lock:
         if _current is None:
             version = _fingerprint.version()
-            return Status(False, version, [], [], [], 0, _counters.snapshot())
-        return Status(True, *_current.report(), _counters.snapshot() | _messaging.waiting())
+            return Status(False, version, [], [], [], 0, _counters.snapshot(), _ledger.health())
+        counters = _counters.snapshot() | _messaging.waiting()
+        return Status(True, *_current.report(), counters, _ledger.health())
 
 
 def own_version() -> str:
@@ -175,6 +178,8 @@ class Installation:
         self._records.install()
         self._moved = self._queue.install()
         async_delegation._refusal = _consumers.refusal
+        async_delegation._ledger_for = _ledger.of_dispatch
+        async_delegation._registry.redact = _redaction.redact
         for owner, label, name, ours in self._core_parts():
             self._replace(owner, f"{label}.{name}", name, ours)
         self._finder.install()
@@ -193,8 +198,10 @@ class Installation:
                 left_alone.append(f"{swap.label}: something else has replaced it since")
         _tui.leave()
         async_delegation._refusal = None
+        async_delegation._ledger_for = None
         moved = self._queue.uninstall()
         self._records.uninstall()
+        _ledger.flush()
         return InstallReport(self._version, [*put_back, QUEUE][::-1], [], left_alone, moved)
 
     def report(self) -> InstallReport:
@@ -298,7 +305,7 @@ class Installation:
             return _replacements.notification(processes.process_registry, processes, event)
 
         def make(plain: Queue[Any], cli: Any) -> _cli_input.InputQueue:
-            return _cli_input.InputQueue(plain, cli, events, text_of)
+            return _cli_input.InputQueue(plain, cli, events, text_of, _cli.restore)
 
         return _cli.InputSwap(cli_class, f"{_known.CLI}.HermesCLI.{_cli.ATTRIBUTE}", make)
 
@@ -315,7 +322,10 @@ class Installation:
             registry._reset_for_tests, async_delegation._reset_for_tests
         )
         functions: list[tuple[str, Callable[..., Any]]] = [
-            ("dispatch_async_delegation", async_delegation.dispatch_async_delegation),
+            (
+                "dispatch_async_delegation",
+                _cli.dispatch_for(async_delegation.dispatch_async_delegation),
+            ),
             ("active_count", async_delegation.active_count),
             ("list_async_delegations", async_delegation.list_async_delegations),
             ("interrupt_all", async_delegation.interrupt_all),

@@ -31,6 +31,10 @@ TUI = "tui_gateway.server"
 CLI = "cli"
 PLUGINS = "hermes_cli.plugins"
 DELEGATE = "tools.delegate_tool"
+CONSTANTS = "hermes_constants"
+STATE = "hermes_state"
+REDACTION = "agent.redact"
+PROFILES = "hermes_cli.profiles"
 
 KNOWN: dict[str, tuple[Part, ...]] = {
     "0.17.0": (
@@ -341,6 +345,36 @@ KNOWN: dict[str, tuple[Part, ...]] = {
             "goal, context, toolsets, tasks, max_iterations, acp_command, acp_args, role, "
             "background, parent_agent",
             "1780de19d0289b33dab5aa1887c5dcf5dec6a0a82f9e51b5bde256994b7a00ff",
+        ),
+        Part(
+            CONSTANTS,
+            "get_hermes_home",
+            "",
+            "09e9d2f4c4817ae8e0b3bcf9f0a0d7f29a151d57980fafc0c2999705ea6cf7f3",
+        ),
+        Part(
+            STATE,
+            "SessionDB.get_session",
+            "self, session_id",
+            "9b4ef58e2a906019a13ce480392e22a370ec7b1baea59aa6a2bf20ea93e78352",
+        ),
+        Part(
+            TUI,
+            "_session_db",
+            "session",
+            "84eca69ff2cb44eb86a19c19462c6324c155cae5baaddf9e93c3f445441901d9",
+        ),
+        Part(
+            PROFILES,
+            "profiles_to_serve",
+            "multiplex",
+            "fba6d4b900f44079891e7129608a166263385cc52f0326345abb5b34ec8dde06",
+        ),
+        Part(
+            REDACTION,
+            "redact_sensitive_text",
+            "text, *, force, code_file",
+            "4825496f758397bf8e132f51cac9a3b3e97b4fbfac0bf60ae89219c0b3b31b4f",
         ),
     ),
 }

@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from hermes_core import async_delegation
-from hermes_core.gateway import _messaging_chats
+from hermes_core.gateway import _ledger, _messaging_chats
 from hermes_core.gateway._counters import count
 from hermes_core.gateway._messaging_chats import Obstacle
 from hermes_core.gateway._messaging_turns import Handover, let_go
@@ -73,6 +73,7 @@ class Courier:
         self._closed = False
         self.gave_way = False
         """Whether it ended for an uninstall."""
+        self._wanted: list[_ledger.Want] = []
         self._chats: dict[str, Chat] = {}
         self._waiting: dict[str, set[Chat]] = {}
         self._over: dict[str, str] = {}
@@ -86,6 +87,7 @@ class Courier:
         _couriers = (*(other for other in _couriers if not other._loop.is_closed()), self)
         try:
             async with asyncio.TaskGroup() as chats:
+                chats.create_task(asyncio.to_thread(self._restore))
                 async for delivery in self._box:
                     if not self._runner._running:
                         delivery.defer()
@@ -96,6 +98,21 @@ class Courier:
             self.stop()
             _couriers = tuple(courier for courier in _couriers if courier is not self)
 
+    def _restore(self) -> None:
+        """Have what an earlier process left for this gateway's chats come."""
+        try:
+            for home in _messaging_chats.homes(self._runner):
+                wanted = _ledger.restore(
+                    home, owns=lambda event: _messaging_chats.is_ours(self._runner, event)
+                )
+                with self._lock:
+                    if self._closed:
+                        return
+                    self._wanted.append(wanted)
+        except Exception:
+            # What comes while the process runs is delivered all the same.
+            logger.exception("what the chats had before cannot be given back")
+
     def stop(self) -> None:
         """Give back what has not been handed over, and end; from any thread, any number of times.
 
@@ -103,6 +120,7 @@ class Courier:
         """
         with self._lock:
             self._closed = True
+            self._wanted.clear()
             chats = list(self._chats.values())
         self._box.close()
         for chat in chats:

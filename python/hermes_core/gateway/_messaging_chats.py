@@ -9,9 +9,11 @@ import dataclasses
 import importlib
 import sys
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermes_core import parse_session_key
+from hermes_core.gateway import _known, _ledger
 
 if TYPE_CHECKING:
     import asyncio
@@ -77,6 +79,24 @@ def look(runner: Any, event: Event) -> View:
     if session_id := _over(runner, in_runner, source):
         return View(Obstacle.OVER, keys, None, session_id)
     return View(None, keys)
+
+
+def is_ours(runner: Any, event: Event) -> bool:
+    """Say whether an event is for a chat of a `GatewayRunner`, on a platform that it serves."""
+    source = runner._build_process_event_source(event)
+    if source is None:
+        return False
+    settings = runner.config.platforms.get(source.platform)
+    return (settings is not None and settings.enabled) or source.platform in runner.adapters
+
+
+def homes(runner: Any) -> list[Path]:
+    """Return the homes whose chats a `GatewayRunner` serves: its own, and those of its profiles."""
+    own = [_ledger.current_home()]
+    if not getattr(runner.config, "multiplex_profiles", False):
+        return own
+    profiles = importlib.import_module(_known.PROFILES)
+    return own + [home for _, home in profiles.profiles_to_serve(True) if home not in own]
 
 
 def _enrich(event: Event, key: str) -> None:

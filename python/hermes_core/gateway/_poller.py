@@ -17,10 +17,11 @@ import queue
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hermes_core import ShutDown, async_delegation, notification_dedup_key
-from hermes_core.gateway import _known
+from hermes_core.gateway import _known, _ledger
 from hermes_core.gateway._counters import count
 from hermes_core.gateway._queue_swap import sweep
 from hermes_core.gateway._replacements import notification
@@ -128,6 +129,10 @@ class Poller:
         self._key: object = None
         self._shown: set[tuple[object, ...]] = set()
         self._kept: list[Delivery] = []
+        self._home: Path | None = None
+        self._wanted: _ledger.Want | None = None
+        # Of a session with the same key in another home; that one gets them when this is over.
+        self._others: list[Delivery] = []
         self._sits_out = False
         self._ends = False
         self._leaves = False
@@ -159,7 +164,8 @@ class Poller:
         """Have `run` end; what is kept waits in the queue again when this returns."""
         self._leaves = True
         self._wake()
-        self._give_back()
+        self._give_back(self._kept)
+        self._give_back(self._others)
 
     def look(self) -> None:
         """Look at the session, whose lock has just been released."""
@@ -188,7 +194,9 @@ class Poller:
             yield
         finally:
             self._box.close()
-            self._give_back()
+            self._wanted = None
+            self._give_back(self._kept)
+            self._give_back(self._others)
             vars(self._stop).pop("set", None)
             unwatch(self._session, watched, self.look)
             sweep()  # what was given back after an uninstall had looked
@@ -210,7 +218,11 @@ class Poller:
         if self._is_stale:
             return None
         try:
-            return self._box.get(timeout=timeout)
+            delivery = self._box.get(timeout=timeout)
+            if self._home is None or _ledger.keeps(self._home, delivery.event):
+                return delivery
+            self._others.append(delivery)
+            return None
         except queue.Empty:
             return None
         except ShutDown:
@@ -238,10 +250,26 @@ class Poller:
         key = self._session.get("session_key")
         if key != self._key:
             self._key = key
-            if isinstance(key, str) and key and key not in self._keys:
-                self._keys.append(key)
+            if isinstance(key, str) and key:
+                self._restore(key)
             self._pollers.look_at_keys(self)
         return [key for key in self._keys if not self._is_anothers(key)]
+
+    def _restore(self, key: str) -> None:
+        """Note what is the session's by its key; have what an earlier process left for it come."""
+        if key not in self._keys:
+            self._keys.append(key)
+        try:
+            # Under this lock a session that is opened again gets its home, after its poller.
+            with self._host["_session_resume_lock"]:
+                self._home = Path(self._session.get("profile_home") or _ledger.current_home())
+            with self._host["_session_db"](self._session) as sessions:
+                earlier = _ledger.earlier_keys(sessions, key)
+            self._keys += [key for key in earlier if key not in self._keys]
+            self._wanted = _ledger.restore(self._home, session_keys=tuple(self._keys))
+        except Exception:
+            # It must not end the loop: what comes while the process runs is delivered all the same.
+            logger.exception("what session %s had before cannot be given back", self._sid)
 
     def _is_anothers(self, key: str) -> bool:
         return key != self._session.get("session_key") and any(
@@ -325,20 +353,20 @@ class Poller:
                     self._kept.append(delivery)
         finally:
             self._sits_out = False
-            self._give_back()
+            self._give_back(self._kept)
 
     def _pause(self, delivery: Delivery) -> None:
         """Keep an event that could not be delivered for a while, then have it tried again."""
         self._kept.append(delivery)
         self._next(Wants.NOTHING, min(2.0 ** (delivery.attempt - 1), MAX_PAUSE_SECONDS))
         delivery.nack()
-        self._give_back()
+        self._give_back(self._kept)
 
-    def _give_back(self) -> None:
+    def _give_back(self, held: list[Delivery]) -> None:
         # Also called by the thread that uninstalls: each takes what the other has not.
         with contextlib.suppress(IndexError):
             while True:
-                self._kept.pop().defer()
+                held.pop().defer()
 
 
 def _key_of(event: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class IncompatibleGateway(RuntimeError):
@@ -64,11 +64,18 @@ class Status(NamedTuple):
     counters: dict[str, int]
     """What the drains took without delivering it, and what followed after an uninstall; how many
     results wait for their chats now, by reason, and how many are parked."""
+    ledgers: list[dict[str, Any]]
+    """How each ledger is that was opened in this process: its `path`, its `state`, how many writes
+    are `waiting`, and more, see `Ledger.health`."""
 
     def __str__(self) -> str:
         head = "installed" if self.installed else "not installed"
         counted = [f"{name}: {count}" for name, count in sorted(self.counters.items())]
-        return "\n".join([head, *_lines(self.version, self), *counted])
+        kept = [
+            f"ledger: {ledger['path']}: {ledger['state']}, {ledger['waiting']} writes wait"
+            for ledger in self.ledgers
+        ]
+        return "\n".join([head, *_lines(self.version, self), *kept, *counted])
 
 
 def _lines(version: str, report: InstallReport | Status) -> list[str]:

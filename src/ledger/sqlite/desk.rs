@@ -220,6 +220,9 @@ impl Papers {
         question: &Question,
     ) -> Result<Result<Vec<Row>, Error>, Duration> {
         let read = self.with_file(|papers, file| {
+            if file.is_moved() {
+                return Err(Trouble::Moved);
+            }
             let reader = papers.reader();
             rows::read(&file.db, reader, question).map_err(|error| papers.trouble(&error, file))
         });
@@ -252,11 +255,13 @@ impl Papers {
     /// Refuses the first jobs of the queue. What was to be written is kept, but for dispatches.
     fn refuse(&mut self, count: usize, error: &Error) {
         let may_be_committed = std::mem::take(&mut self.may_be_committed);
-        let mut failed = 0;
+        let jobs = self.queue.iter().take(count);
+        let failed = jobs.filter(|job| matches!(job, Job::Write(..))).count();
+        // Before anybody is answered, who may ask at once how the ledger is.
+        self.told.failed(failed, error);
         for job in self.queue.drain(..count) {
             job.refuse(error.clone());
             let Job::Write(write, _) = job else { continue };
-            failed += 1;
             match write {
                 Write::Dispatch(new) if may_be_committed => {
                     let hold = Hold { id: new.id, fence: NewDelegation::FENCE };
@@ -266,7 +271,6 @@ impl Papers {
                 write => self.backlog.push_back(write),
             }
         }
-        self.told.failed(failed, error);
         self.put_retry_off();
     }
 

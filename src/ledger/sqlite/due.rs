@@ -21,7 +21,11 @@ impl Papers {
     pub(super) fn do_what_is_due(&mut self) -> Result<(), Duration> {
         let now = self.clock.now();
         if self.retry.is_some_and(|retry| retry.at <= now.steady) {
-            self.or_later(Self::write_backlog)?;
+            self.or_later(|papers| {
+                papers.write_backlog()?;
+                papers.succeeded();
+                Ok(())
+            })?;
         }
         if !self.held.is_empty() && self.renew_at.is_none_or(|at| at <= now.steady) {
             self.or_later(Self::renew)?;

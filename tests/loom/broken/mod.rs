@@ -7,6 +7,7 @@ use super::{join_all, model, spawn};
 
 mod capacity;
 mod handoff;
+mod ledger;
 mod mailbox;
 mod queue;
 mod registry;

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -25,8 +26,9 @@ _WHERE_IS_THE_CURSOR = b"\x1b[6n"
 class Terminal:
     """The person's side of it."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
         self._descriptor = descriptor
+        self._process = process
         self._output = bytearray()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -40,6 +42,11 @@ class Terminal:
         """Type a line and press Enter."""
         os.write(self._descriptor, f"{line}\r".encode())
 
+    def kill(self) -> None:
+        """End the process as the kernel does when memory is short."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
     def _read(self) -> None:
         with contextlib.suppress(OSError):  # the other side is closed
             while data := os.read(self._descriptor, 65536):
@@ -52,23 +59,31 @@ class Terminal:
 def chat(folder: Path, base_url: str) -> Iterator[Terminal]:
     """An interactive `hermes chat` with our plugin, at its prompt."""
     home.write(folder, base_url, plugin=True)
+    with started(folder, home.environment(folder)) as terminal:
+        yield terminal
+
+
+@contextlib.contextmanager
+def started(folder: Path, environment: dict[str, str], *arguments: str) -> Iterator[Terminal]:
+    """The same in a home that is there, ended by its user, unless it was killed before."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [HERMES, "chat", *DELEGATION],
+        [HERMES, "chat", *DELEGATION, *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         cwd=folder,
-        env=home.environment(folder),
+        env=environment,
         start_new_session=True,
     )
     os.close(theirs)
-    terminal = Terminal(ours)
+    terminal = Terminal(ours, process)
     try:
         until(lambda: PROMPT in terminal.screen, "the prompt", 120)
         yield terminal
-        terminal.type("/quit")
-        assert process.wait(60) == 0
+        if process.poll() is None:
+            terminal.type("/quit")
+            assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -107,7 +107,7 @@ def made(host: Host, plain: Any, cli: Any) -> InputQueue:
     def text_of(event: Any) -> str | None:
         return _replacements.notification(host.processes.process_registry, host.processes, event)
 
-    _made.append(InputQueue(plain, cli, host.queue, text_of))
+    _made.append(InputQueue(plain, cli, host.queue, text_of, lambda *_: None))
     return _made[-1]
 
 

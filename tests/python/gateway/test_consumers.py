@@ -116,6 +116,9 @@ found = [status(telegram)]
 runner = run.GatewayRunner(GatewayConfig())
 found += [status(key) for key in (telegram, "", "run_0123", "cron_job_1")]
 assert found == ["rejected", "dispatched", "rejected", "rejected", "rejected"], found
+assert _consumers.refusal(telegram) is None
+runner._draining = True
+assert _consumers.refusal(telegram) == _consumers.STOPPING
 print("fine")
 """
 

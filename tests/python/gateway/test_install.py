@@ -59,7 +59,8 @@ def test_install_replaces_the_core_and_says_so(
     with caplog.at_level(logging.INFO, "hermes_core.gateway"):
         report = gateway.install()
     delegations = host.delegations
-    assert host.registry.dispatch_async_delegation is delegations.dispatch_async_delegation
+    dispatch = host.registry.dispatch_async_delegation
+    assert dispatch.__wrapped__ is delegations.dispatch_async_delegation
     assert host.registry.active_count is delegations.active_count
     assert host.registry.list_async_delegations is delegations.list_async_delegations
     assert host.registry.interrupt_all is delegations.interrupt_all

@@ -164,6 +164,19 @@ class Tui:
         (session.poller,) = (thread for thread in poller_threads() if thread not in before)
         return self._note(session)
 
+    def resume(self, key: str, **params: object) -> Session:
+        """Open a session that the gateway's database knows."""
+        before = poller_threads()
+        with_client = self.server.bind_transport(self)
+        try:
+            message = {"id": 0, "method": "session.resume", "params": {"session_id": key, **params}}
+            sid = self.server.handle_request(message)["result"]["session_id"]
+        finally:
+            self.server.reset_transport(with_client)
+        session = Session(self, sid)
+        (session.poller,) = (thread for thread in poller_threads() if thread not in before)
+        return self._note(session)
+
     def _note(self, session: Session) -> Session:
         with self._changed:
             self.sessions[session.sid] = session

@@ -14,7 +14,6 @@ import argparse
 import gc
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -106,9 +105,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1_000_000)
     options = parser.parse_args()
     step = options.count // CHECKPOINTS
-    WORK.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=WORK))
-    soak = Soak(folder / "delegations.db", min(KEPT_ROWS, options.count // 20))
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    soak = Soak(WORK / "delegations.db", min(KEPT_ROWS, options.count // 20))
     readings = []
     for checkpoint in range(1, CHECKPOINTS + 1):
         start = time.monotonic()
@@ -122,7 +121,6 @@ def main() -> int:
             f"{file:.1f} MB on disk, {log:.1f} MB of log",
             flush=True,
         )
-    shutil.rmtree(folder)
     grown = growth(readings[WARM_UP - 1], readings[-1], step * (CHECKPOINTS - WARM_UP))
     print("; ".join(grown) or "flat")
     return 1 if grown else 0

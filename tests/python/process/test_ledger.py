@@ -315,6 +315,18 @@ def test_f14_what_was_asked_before_a_reset_stays_parked(path: Path) -> None:
     assert [delivery for _, _, delivery in states(path)] == ["parked", "delivered"]
 
 
+def test_f14_a_reset_is_known_to_a_ledger_that_is_not_the_registrys_own(path: Path) -> None:
+    """F14: one that was chosen for a look."""
+    live(path, "dispatch('before').result(30)")
+    script = """
+    registry = hc.DelegationRegistry()
+    say(registry.restore(session_keys=["a"], ledger=ledger, proven=True))
+    registry.queue.new_epoch("a")
+    """
+    assert live(path, script) == [1]
+    assert [delivery for _, _, delivery in states(path)] == ["parked"]
+
+
 def test_f18_the_same_key_in_two_files_is_two_owners(path: Path) -> None:
     """F18."""
     live(path, "dispatch().result(30)")

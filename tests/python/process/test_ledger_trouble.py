@@ -165,14 +165,14 @@ def in_folder(folder: Path, *scripts: str) -> str:
 
 def test_a_file_that_may_not_grow(run_many: RunMany, tmp_path: Path) -> None:
     """F9, at many sizes."""
-    run_many(in_folder(tmp_path, TOO_LONG_A_FILE, FAILS_AND_RECOVERS), share=0.2)
+    run_many(in_folder(tmp_path, TOO_LONG_A_FILE, FAILS_AND_RECOVERS), share=0.1)
 
 
 def test_a_full_disk(run_many: RunMany, tmp_path: Path) -> None:
     """F9, with `ENOSPC`."""
     with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=4m", "tmpfs") as folder:
         script = "import shutil\n" + in_folder(folder, FULL_DISK, FAILS_AND_RECOVERS)
-        run_many(script + "shutil.rmtree(folder)\n", share=0.05, at_once=1)
+        run_many(script + "shutil.rmtree(folder)\n", share=0.02, at_once=1)
 
 
 def test_a_damaged_text_keeps_no_other_from_its_owner(tmp_path: Path) -> None:

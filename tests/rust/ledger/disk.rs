@@ -202,6 +202,20 @@ fn a_result_is_kept_though_the_file_was_replaced() {
     assert_eq!(ids(&*ledger, Which::Newest(9)), ["d"]);
 }
 
+/// What another process put in its place is read, and not what is aside.
+#[test]
+fn the_file_in_place_is_read() {
+    let folder = Folder::new();
+    let ledger = process(&folder.file(), &Hands::new());
+    dispatch(&*ledger, "d");
+    for ending in ["", "-wal", "-shm"] {
+        fs::rename(beside(&folder.file(), ending), beside(&folder.0.join("aside"), ending))
+            .unwrap();
+    }
+    dispatch(&*process(&folder.file(), &Hands::new()), "e");
+    assert_eq!(ids(&*ledger, Which::Newest(9)), ["e"]);
+}
+
 #[test]
 fn a_row_that_was_deleted_by_hand_is_gone() {
     let folder = Folder::new();
