@@ -243,10 +243,16 @@ mod tests {
             let steps: Vec<String> = steps.map(Result::unwrap).collect();
             for step in &steps {
                 // All instances are few; the newest rows are the last of the table.
+<<<<<<< HEAD
                 let is_small =
                     step.contains("instances") || (statement == NEWEST && step == "SCAN d");
                 let is_scan = step.starts_with("SCAN") && !step.contains("USING");
                 assert!(is_small || !is_scan, "{statement}\n{steps:#?}");
+=======
+                let may = step.contains("instances") || statement == NEWEST && step == "SCAN d";
+                let is_whole = step.starts_with("SCAN") && !step.contains("USING");
+                assert!(may || !is_whole, "{statement}\n{steps:#?}");
+>>>>>>> sqlite
                 let is_sorted = step.contains("TEMP B-TREE");
                 assert!(!is_sorted, "{statement}\n{steps:#?}");
             }

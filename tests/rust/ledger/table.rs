@@ -4,10 +4,17 @@ use hermes_core::registry::{Delivery, State};
 
 use super::*;
 
+<<<<<<< HEAD
 type Bring = fn(&dyn Ledger);
 
 /// How a row comes to stand where it does.
 const STATES: [(&str, Bring); 8] = [
+=======
+type Reach = fn(&dyn Ledger);
+
+/// How a row comes to stand where it does.
+const STATES: [(&str, Reach); 8] = [
+>>>>>>> sqlite
     ("running", |ledger| dispatch(ledger, "d")),
     ("pending", pending),
     ("delivered", |ledger| {
