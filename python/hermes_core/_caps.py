@@ -8,6 +8,9 @@ if TYPE_CHECKING:
 
 #: Joins what stands beside it into one character: ZERO WIDTH JOINER.
 _JOINER = "\u200d"
+#: Changes what stands before it, and is no mark: ZERO WIDTH NON-JOINER, the voicing marks of half
+#: width, the vowel AM of Thai and Lao.
+_EXTENDING = "\u200c\uff9e\uff9f\u0e33\u0eb3"
 
 
 def capped(event: dict[str, Any], max_summary: int | None, max_total: int | None) -> dict[str, Any]:
@@ -31,8 +34,9 @@ def capped(event: dict[str, Any], max_summary: int | None, max_total: int | None
     if places[0] is event:
         return cut[0]
     shorter = iter(cut)
-    every: list[Any] = event["results"]
-    results = [next(shorter) if _has_summary(result) else result for result in list.__iter__(every)]
+    results = [
+        next(shorter) if _has_summary(result) else result for result in _results(event["results"])
+    ]
     return {**event, "results": results}
 
 
@@ -40,10 +44,12 @@ def _summaries(event: dict[str, Any]) -> list[dict[str, Any]]:
     """The dicts that have a summary: the event, or each result of a batch."""
     if _has_summary(event):
         return [event]
-    results: Any = event.get("results")
-    if not issubclass(type(results), list):
-        return []
-    return [result for result in list.__iter__(results) if _has_summary(result)]
+    return [result for result in _results(event.get("results")) if _has_summary(result)]
+
+
+def _results(results: Any) -> list[Any]:
+    base = next((base for base in (list, tuple) if issubclass(type(results), base)), None)
+    return [] if base is None else list(base.__iter__(results))
 
 
 def _has_summary(holder: Any) -> bool:
@@ -98,8 +104,13 @@ def _joins(text: str, place: int) -> bool:
         while start and _is_regional(text[start - 1]):
             start -= 1
         return (place - start) % 2 == 1
+    if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
+        # The halves of one character.
+        return True
     # Tags, which spell a flag's name; the later letters of a Korean syllable.
-    return "\U000e0020" <= after <= "\U000e007f" or "\u1160" <= after <= "\u11ff"
+    if "\U000e0020" <= after <= "\U000e007f" or "\u1160" <= after <= "\u11ff":
+        return True
+    return after in _EXTENDING
 
 
 def _is_regional(character: str) -> bool:

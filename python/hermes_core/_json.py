@@ -6,6 +6,7 @@ nothing is refused, and nothing a value does keeps the rest from being stored.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -43,9 +44,10 @@ def dumps(value: object) -> str:
         text = encode(value)
         if not _has_other_keys(value):
             return text
-    except BaseException:
+    except BaseException as exc:
         # Whatever the code of a value's type has raised.
-        pass
+        if is_ctrl_c(exc):
+            raise
     return _Encoder().encode(value)
 
 
@@ -54,6 +56,14 @@ def loads(text: str) -> Any:
     import json
 
     return json.loads(text)
+
+
+def is_ctrl_c(exc: BaseException) -> bool:
+    """Whether an exception is the user's, and not what the code of a value has raised."""
+    return (
+        issubclass(type(exc), KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+    )
 
 
 def _has_other_keys(value: Any) -> bool:
@@ -209,7 +219,9 @@ def text_of(value: Any) -> str:
     try:
         text = repr(value)
         return str.__str__(text)
-    except BaseException:
+    except BaseException as exc:
+        if is_ctrl_c(exc):
+            raise
         # Past any __name__ that a metaclass may pretend.
         name: str = type.__dict__["__name__"].__get__(type(value))
         return f"<{name}>"

@@ -87,6 +87,12 @@ def lost(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     event["completed_at"] = row["completed_at"] or event["completed_at"]
     # How long it ran is not known.
     del event["total_duration_seconds" if "is_batch" in kept else "duration_seconds"]
+    if "is_batch" in kept and isinstance(kept["goals"], list):
+        # An outcome for each: a notice names the goals of those that have one.
+        event["results"] = [
+            {"task_index": number, "status": "lost", "error": _LOST}
+            for number, _ in enumerate(kept["goals"])
+        ]
     return event
 
 

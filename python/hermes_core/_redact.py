@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import _json
+from . import _core, _json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _KEPT = frozenset(
         "completed_at",
     )
 )
+#: What the fields of an event and of a batch's results are called: no text of anybody's either.
+_FIELDS = frozenset(_core.notification_keys())
 #: What a status may say in itself; others are a runner's text.
 _STATUSES = frozenset(
     (
@@ -64,8 +66,9 @@ def fields(record: dict[str, Any], redact: Callable[[str], str]) -> dict[str, An
     }
 
 
-def _is_status(key: str, value: object) -> bool:
-    return key == "status" and type(value) is str and value in _STATUSES
+def _is_status(key: object, value: object) -> bool:
+    is_text = type(key) is str and type(value) is str
+    return is_text and key == "status" and value in _STATUSES
 
 
 def _copied(value: Any, redact: Callable[[str], str], around: tuple[int, ...]) -> Any:
@@ -92,12 +95,16 @@ def _copied(value: Any, redact: Callable[[str], str], around: tuple[int, ...]) -
         return [_copied(item, redact, around) for item in list(base.__iter__(value))]
 
     def name(key: Any) -> Any:
+        if type(key) is str and key in _FIELDS:
+            return key
         # A list, which a tuple becomes, is no key.
         is_flat = key is None or issubclass(type(key), (str, int, float))
         return _copied(key, redact, around) if is_flat else _text(_json.text_of(key), redact)
 
     items = _json.keyed(list(dict.items(value)), name)
-    return {key: _copied(item, redact, around) for key, item in items}
+    return {
+        key: item if _is_status(key, item) else _copied(item, redact, around) for key, item in items
+    }
 
 
 def _text(text: str, redact: Callable[[str], str]) -> str:
@@ -107,6 +114,8 @@ def _text(text: str, redact: Callable[[str], str]) -> str:
             return str.__str__(safe)
         problem = f"gave {type(safe).__name__}, not a str"
     except BaseException as exc:
+        if _json.is_ctrl_c(exc):
+            raise
         # Not the exception itself: the text may be in it.
         problem = f"raised {type(exc).__name__}"
     import logging

@@ -110,6 +110,7 @@ def holder(row: Row) -> str:
 
 def _page(row: Row) -> Iterator[str]:
     record, event = row["record"], row["event"] or {}
+    toolsets = record.get("toolsets")
     facts = {
         "id": row["delegation_id"],
         "state": row["state"],
@@ -122,7 +123,7 @@ def _page(row: Row) -> Iterator[str]:
         "key": row["idempotency_key"],
         "model": event.get("model") or record.get("model"),
         "role": record.get("role"),
-        "toolsets": ", ".join(map(str, record.get("toolsets") or ())),
+        "toolsets": ", ".join(map(str, toolsets)) if isinstance(toolsets, list) else toolsets,
         "dispatched": _moment(row["dispatched_at"]),
         "ended": _moment(row["completed_at"]),
         "settled": _moment(row["settled_at"]),

@@ -216,3 +216,19 @@ def test_no_cap_is_set_by_default() -> None:
     registry = hc.DelegationRegistry()
     registry.dispatch(goal="a", runner=lambda: {"summary": "x" * MEGABYTE})
     assert len(registry.queue.get(timeout=10)["summary"]) == MEGABYTE
+
+
+@pytest.mark.parametrize("unit", ["\ud83d\ude00", "ｶﾞ", "กำ", "a\u200c", "가\u11a8"])
+def test_what_no_category_tells_stays_together(unit: str) -> None:
+    """Halves of a character, voicing marks of half width, Thai AM, a joiner, a last consonant."""
+    assert _caps.boundary(f"xy{unit}", 3) == 2
+    assert _caps.boundary(f"{unit}xy", 2) == 2
+
+
+def test_results_in_a_tuple_are_cut_too() -> None:
+    """The formatter shows those of a tuple as well."""
+    event = batch("x" * 99, "short")
+    event["results"] = tuple(event["results"])
+    first, second = _caps.capped(event, 10, None)["results"]
+    assert kept(first["summary"], "x" * 99) == "x" * 10
+    assert second["summary"] == "short"

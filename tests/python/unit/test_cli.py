@@ -204,6 +204,17 @@ def test_nothing_that_was_stored_steers_the_terminal(
 # -- by hand --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("text", ['{"goal": {"a": 1}, "goals": 5, "toolsets": 7}', "[1]", "{"])
+def test_a_record_of_any_shape_is_shown(run: Run, filled: list[str], file: Path, text: str) -> None:
+    """What was damaged, or written by another release, keeps no row from being shown."""
+    with contextlib.closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE records SET record = ?", (text,))
+    code, listed, _ = run("ls")
+    assert (code, [id for id in filled if id in listed]) == (OK, filled)
+    code, shown, _ = run("show", filled[0])
+    assert (code, "Off by one." in shown) == (OK, True)
+
+
 def test_an_id_that_is_not_there(run: Run, filled: list[str], file: Path) -> None:
     for command in ("show", "redeliver", "drop", "cancel"):
         code, out, err = run(command, "deleg_none")

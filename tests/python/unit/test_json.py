@@ -7,6 +7,7 @@ import math
 import sys
 from collections import OrderedDict, deque, namedtuple
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum, StrEnum
 from typing import Any, NoReturn
 
@@ -281,3 +282,16 @@ def test_a_dict_that_changes_meanwhile() -> None:
 def test_surrogates_are_kept_as_escapes() -> None:
     assert _json.dumps("\ud800") == '"\\ud800"'
     assert _json.loads(_json.dumps({"\udfff": ["\ud800", {1}]})) == {"\udfff": ["\ud800", [1]]}
+
+
+class Interrupted:
+    def __repr__(self) -> NoReturn:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_is_the_users_and_nothing_else_is() -> None:
+    """It comes to the main thread alone; elsewhere it is what a value raised."""
+    with pytest.raises(KeyboardInterrupt):
+        _json.dumps(Interrupted())
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(_json.dumps, Interrupted()).result(30) == '"<Interrupted>"'

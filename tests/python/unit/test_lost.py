@@ -62,7 +62,8 @@ def test_whatever_is_left_of_the_task(record: dict[str, Any]) -> None:
 
 def test_a_batch_is_lost_as_one() -> None:
     event = _outcome.lost({**TASK, "is_batch": True, "goals": ["One", "Two"]}, ROW)
-    assert (event["is_batch"], event["goals"], event["results"]) == (True, ["One", "Two"], [])
+    assert (event["is_batch"], event["goals"]) == (True, ["One", "Two"])
+    assert [result["status"] for result in event["results"]] == ["lost", "lost"]
     assert event["status"] == "lost"
     assert "nothing more is known" in event["error"]
 

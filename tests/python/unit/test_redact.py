@@ -126,12 +126,45 @@ def test_a_status_of_its_own_is_a_text() -> None:
         assert _redact.fields({"status": word}, lambda text: "") == {"status": word}
 
 
+def test_f29_a_batch_says_how_each_of_its_tasks_ended() -> None:
+    """F29, F34: also under a hook that hides every text, the fields of its results included."""
+    one = {"task_index": 0, "status": "completed", "summary": CANARY, "error": None}
+    two = {"task_index": 1, "status": "failed", "summary": None, "error": CANARY}
+    event = {"delegation_id": "deleg_1", "is_batch": True, "goals": [CANARY] * 2}
+    event |= {"type": "async_delegation", "results": [one, two], CANARY: CANARY}
+    hidden = _redact.fields(event, lambda text: "*")
+    assert hidden["results"] == [{**one, "summary": "*"}, {**two, "error": "*"}]
+    text = hc.format_process_notification(hidden) or ""
+    assert "--- ✓ TASK 1/2: *  (status=completed) ---" in text
+    assert "--- ✗ TASK 2/2: *  (status=failed) ---" in text
+
+
 def raises(text: str) -> NoReturn:
     raise ValueError(text)
 
 
 def exits(text: str) -> NoReturn:
     raise SystemExit(text)
+
+
+def test_ctrl_c_in_a_hook_is_the_users() -> None:
+    """On the main thread; a worker, which ends a delegation, hears of none."""
+
+    def interrupted(text: str) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _redact.redacted("a", interrupted)
+    registry = hc.DelegationRegistry()
+
+    def runner() -> dict[str, Any]:
+        registry.redact = interrupted
+        return {"summary": CANARY}
+
+    registry.dispatch(goal="a", runner=runner)
+    event = registry.queue.get(timeout=10)
+    assert (event["status"], event["summary"]) == ("completed", _redact.WITHHELD)
+    assert registry.active_count() == 0
 
 
 def gives_none(text: str) -> Any:
