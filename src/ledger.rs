@@ -19,7 +19,7 @@ pub mod memory;
 pub mod notices;
 pub mod options;
 pub mod receipt;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, fuzzing)))]
 pub mod sqlite;
 
 use std::time::Instant;
