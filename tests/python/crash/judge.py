@@ -2,8 +2,8 @@
 
 Each line is something that a life knew at that moment:
 
-- `dispatched ID GOAL KEY`; `refused GOAL`, of which nothing may be there; `withdrawn GOAL`, which may
-  not run; `runs GOAL`;
+- `dispatched ID GOAL KEY`; `refused GOAL`, of which nothing may be there; `withdrawn GOAL`, which
+  may not run; `runs GOAL`;
 - `got ID GOAL STATUS`, then `acks ID` before the call and `acked ID` behind it; `drops ID GOAL` of
   what is given up, `redelivers ID` of what is to come again;
 - `lives PID`, `raised TYPE TEXT`, `ends PID RUNNING`; and `state NUMBER`, of the other file.
