@@ -18,38 +18,43 @@ def capped(event: dict[str, Any], max_summary: int | None, max_total: int | None
     whole: what they leave goes to the long ones.
     """
     places = _summaries(event)
-    lengths = [len(holder["summary"]) for holder in places]
-    limits = _shares(lengths, max_summary, max_total)
+    texts = [str.__str__(dict.__getitem__(holder, "summary")) for holder in places]
+    lengths = list(map(len, texts))
+    limits = shares(lengths, max_summary, max_total)
     if all(length <= limit for length, limit in zip(lengths, limits, strict=True)):
         return event
     delegation_id = event.get("delegation_id")
     cut = [
-        {**holder, "summary": _cut(holder["summary"], limit, delegation_id)}
-        for holder, limit in zip(places, limits, strict=True)
+        {**dict(list(dict.items(holder))), "summary": _cut(text, limit, delegation_id)}
+        for holder, text, limit in zip(places, texts, limits, strict=True)
     ]
     if places[0] is event:
         return cut[0]
-    shorter = {id(holder): copy for holder, copy in zip(places, cut, strict=True)}
-    results = [shorter.get(id(result), result) for result in event["results"]]
+    shorter = iter(cut)
+    every: list[Any] = event["results"]
+    results = [next(shorter) if _has_summary(result) else result for result in list.__iter__(every)]
     return {**event, "results": results}
 
 
 def _summaries(event: dict[str, Any]) -> list[dict[str, Any]]:
     """The dicts that have a summary: the event, or each result of a batch."""
-    if isinstance(event.get("summary"), str):
+    if _has_summary(event):
         return [event]
-    results = event.get("results")
-    if not isinstance(results, list):
+    results: Any = event.get("results")
+    if not issubclass(type(results), list):
         return []
-    return [
-        result
-        for result in results
-        if isinstance(result, dict) and isinstance(result.get("summary"), str)
-    ]
+    return [result for result in list.__iter__(results) if _has_summary(result)]
 
 
-def _shares(lengths: list[int], max_summary: int | None, max_total: int | None) -> list[int]:
-    limits = [length if max_summary is None else min(length, max_summary) for length in lengths]
+def _has_summary(holder: Any) -> bool:
+    # By the types' own methods: a result is a runner's, and its code may raise.
+    is_dict = issubclass(type(holder), dict)
+    return is_dict and issubclass(type(dict.get(holder, "summary")), str)
+
+
+def shares(lengths: list[int], max_each: int | None, max_total: int | None) -> list[int]:
+    """What each of several lengths gets of a total; what short ones leave goes to long ones."""
+    limits = [length if max_each is None else min(length, max_each) for length in lengths]
     if max_total is None or sum(limits) <= max_total:
         return limits
     # The shortest first: each takes what it needs of an equal share of what is left.
@@ -93,7 +98,8 @@ def _joins(text: str, place: int) -> bool:
         while start and _is_regional(text[start - 1]):
             start -= 1
         return (place - start) % 2 == 1
-    return "\U000e0020" <= after <= "\U000e007f"
+    # Tags, which spell a flag's name; the later letters of a Korean syllable.
+    return "\U000e0020" <= after <= "\U000e007f" or "\u1160" <= after <= "\u11ff"
 
 
 def _is_regional(character: str) -> bool:

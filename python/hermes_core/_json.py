@@ -19,7 +19,8 @@ DEPTH = 100
 #: The encoder of plain data, once it is needed.
 _quick: dict[str, Callable[[object], str]] = {}
 
-_SEQUENCES = (list, tuple, set, frozenset, deque)
+#: What holds values one by one.
+SEQUENCES = (list, tuple, set, frozenset, deque)
 _BYTES = (bytes, bytearray, memoryview)
 #: What holds nothing else.
 _FLAT = frozenset((str, int, float, bool, type(None)))
@@ -55,13 +56,13 @@ def loads(text: str) -> Any:
     return json.loads(text)
 
 
-def _has_other_keys(value: object) -> bool:
+def _has_other_keys(value: Any) -> bool:
     """Whether keys of a value are no texts; ``json`` lets two that look alike become the same."""
-    waiting = [value]
+    waiting: list[Any] = [value]
     while waiting:
         value = waiting.pop()
         kind = type(value)
-        inner: Iterable[object] = ()
+        inner: Iterable[Any] = ()
         if issubclass(kind, dict):
             if any(type(key) is not str for key in list(dict.keys(value))):
                 return True
@@ -134,12 +135,12 @@ class _Encoder:
             self._parts.append('"<circular reference>"')
         elif issubclass(kind, dict):
             items = list(dict.items(value))
-            self._enter(value, iter(_keyed(items)), "{", "}")
-        elif issubclass(kind, _SEQUENCES):
-            base = next(base for base in _SEQUENCES if issubclass(kind, base))
+            self._enter(value, keyed(items, _key), "{", "}")
+        elif issubclass(kind, SEQUENCES):
+            base = next(base for base in SEQUENCES if issubclass(kind, base))
             self._enter(value, iter(list(base.__iter__(value))), "[", "]")
         else:
-            self._parts.append(self._quote(_text(value)))
+            self._parts.append(self._quote(text_of(value)))
 
     def _enter(self, value: object, items: Iterator[Any], start: str, close: str) -> None:
         opened = _Open(id(value), items, close)
@@ -173,17 +174,19 @@ class _Encoder:
         return float.__repr__(value)
 
 
-def _keyed(items: list[tuple[object, object]]) -> list[tuple[str, object]]:
-    """The items with keys that are different texts."""
-    named: dict[str, object] = {}
+def keyed(
+    items: Iterable[tuple[Any, Any]], name_of: Callable[[Any], Any]
+) -> Iterator[tuple[Any, Any]]:
+    """The items under what their keys become; where that is the same, numbers tell them apart."""
+    used: set[Any] = set()
+    numbers: dict[Any, int] = {}
     for key, value in items:
-        text = name = _key(key)
-        number = 1
-        while name in named:
-            number += 1
-            name = f"{text} ({number})"
-        named[name] = value
-    return list(named.items())
+        first = name = name_of(key)
+        while name in used:
+            number = numbers[first] = numbers.get(first, 1) + 1
+            name = f"{first} ({number})"
+        used.add(name)
+        yield name, value
 
 
 def _key(key: object) -> str:
@@ -192,10 +195,11 @@ def _key(key: object) -> str:
     if key is None or key is True or key is False:
         # As ``json`` writes them.
         return {None: "null", True: "true", False: "false"}[key]
-    return _text(key)
+    return text_of(key)
 
 
-def _text(value: object) -> str:
+def text_of(value: Any) -> str:
+    """What stands for a value that is no plain data: its ``repr``; of bytes, the text they are."""
     try:
         if issubclass(type(value), _BYTES):
             return memoryview(value).tobytes().decode("utf-8", "backslashreplace")

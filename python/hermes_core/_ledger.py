@@ -78,7 +78,10 @@ class Ledger:
 
     def exists(self) -> bool:
         """Whether there is anything to look at: a file that was never made holds nothing."""
-        return self.path is None or os.path.exists(self.path)
+        # A new one that a damaged one was carried over into may have had no time to get its name.
+        return self.path is None or any(
+            os.path.exists(self.path + ending) for ending in ("", ".salvaged")
+        )
 
     def get(self, delegation_id: str) -> dict[str, Any] | None:
         """One row, or ``None``.

@@ -19,14 +19,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from hermes_core import LedgerError
     from hermes_core._cli.opening import Refused
-    from hermes_core.gateway._config import ConfigError
 
     module, _, function = arguments.does.partition(":")
     try:
         code: int = getattr(import_module(f"hermes_core._cli.{module}"), function)(arguments)
         sys.stdout.flush()
         return code
-    except (ConfigError, LedgerError, Refused) as error:
+    except (LedgerError, Refused) as error:
         if arguments.json:
             terminal.say_json({"error": str(error)})
         else:
@@ -91,7 +90,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
+    if not text.isdecimal() or not (number := int(text[:18])):
+        raise argparse.ArgumentTypeError("not a number above 0")
     return number

@@ -21,6 +21,7 @@ mod queue;
 mod registry;
 mod shutdown;
 mod wake;
+mod written;
 
 const ANY: Wanted<'static> = Wanted { session_key: None, types: None };
 

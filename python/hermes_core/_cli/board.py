@@ -29,10 +29,10 @@ STYLES = {"running": "cyan", "pending": "yellow", "dead": "bold red", "lost": "r
 def watch(arguments: Namespace) -> int:
     """Show the ledger until Ctrl-C."""
     path = opening.path_of(arguments)
-    if not arguments.json:
-        _require_board()
-    signal.signal(signal.SIGTERM, _end)
     with opening.opened(path) as ledger:
+        if not arguments.json:
+            _require_board()
+        signal.signal(signal.SIGTERM, _end)
         try:
             return _lines(ledger) if arguments.json else _board(ledger)
         except KeyboardInterrupt:
@@ -56,9 +56,16 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _looks(ledger: Ledger) -> Iterator[tuple[list[rows.Row], str]]:
-    """What there is, again and again, and what is wrong."""
-    found: list[rows.Row] = []
+    """What there is, again and again, and what is wrong meanwhile.
+
+    Raises:
+        LedgerError: it cannot be read at all.
+        NoLedger: it is gone.
+    """
+    found = snapshot(ledger)
+    yield found, ""
     while True:
+        time.sleep(INTERVAL)
         problem = ""
         try:
             if not ledger.exists():
@@ -67,7 +74,6 @@ def _looks(ledger: Ledger) -> Iterator[tuple[list[rows.Row], str]]:
         except LedgerError as error:
             problem = str(error)
         yield found, problem
-        time.sleep(INTERVAL)
 
 
 def snapshot(ledger: Ledger) -> list[rows.Row]:

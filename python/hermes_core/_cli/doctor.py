@@ -53,32 +53,40 @@ def _parts() -> list[dict[str, Any]]:
 
 def _ledger(path: Path) -> dict[str, Any]:
     """What there is to know of a ledger."""
-    facts: dict[str, Any] = {"path": str(path), "exists": path.exists(), "opens": False}
-    if not facts["exists"]:
-        return facts
-    facts["bytes"] = sum(_size(f"{path}{ending}") for ending in ("", "-wal"))
-    facts["mode"] = f"{stat.S_IMODE(path.stat().st_mode):04o}"
-    facts["set_aside"] = sorted(
-        name
-        for name in glob.glob(f"{glob.escape(str(path))}.damaged-*")
-        if not name.endswith(("-wal", "-shm", "-journal"))
-    )
+    facts: dict[str, Any] = {"path": str(path), "exists": True, "opens": False}
     try:
         with opening.opened(path) as ledger:
             running, dead = ledger.running(), ledger.dead_letters()
             waiting = [row for row in ledger.elsewhere() if row["state"] != "running"]
             facts["health"] = ledger.health()
+    except opening.NoLedger:
+        return {**facts, "exists": False}
     except (opening.Refused, LedgerError) as error:
         facts["error"] = str(error)
-        return facts
-    facts |= {
-        "opens": True,
-        "running": len(running),
-        "undelivered": len(waiting),
-        "unowned": [rows.brief(row) for row in waiting if row["holder"] == "nobody"],
-        "dead_letters": [rows.brief(row) for row in dead],
+    else:
+        facts |= {
+            "opens": True,
+            "running": len(running),
+            "undelivered": len(waiting),
+            "unowned": [rows.brief(row) for row in waiting if row["holder"] == "nobody"],
+            "dead_letters": [rows.brief(row) for row in dead],
+        }
+    return facts | _file(path)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    """How big the file is, who may read it, and which damaged ones are beside it."""
+    aside = glob.glob(f"{glob.escape(str(path))}.damaged-*")
+    is_log = ("-wal", "-shm", "-journal")
+    facts: dict[str, Any] = {
+        "set_aside": sorted(name for name in aside if not name.endswith(is_log))
     }
-    return facts
+    try:
+        about = path.stat()
+    except OSError:
+        return facts
+    log = _size(f"{path}-wal")
+    return {**facts, "bytes": about.st_size + log, "mode": f"{stat.S_IMODE(about.st_mode):04o}"}
 
 
 def _size(name: str) -> int:
@@ -135,7 +143,8 @@ def _ledger_lines(ledger: dict[str, Any]) -> list[str]:
     shown = [f"ledger        {terminal.safe(ledger['path'])}"]
     if not ledger["exists"]:
         return [*shown, "              none yet; the first delegation makes it"]
-    shown.append(f"              {ledger['bytes']:,} bytes, mode {ledger['mode']}")
+    if "bytes" in ledger:
+        shown.append(f"              {ledger['bytes']:,} bytes, mode {ledger['mode']}")
     if not ledger["opens"]:
         return [*shown, "opens         no"]
     unowned = len(ledger["unowned"])

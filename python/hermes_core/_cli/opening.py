@@ -11,9 +11,6 @@ from pathlib import Path
 from hermes_core import Ledger
 from hermes_core._cli import terminal
 
-#: The ledger's name in a gateway's home.
-FILE = "delegations.db"
-
 _SQLITE = b"SQLite format 3\0"
 #: Where an SQLite file says whose it is, and what ours say.
 _APPLICATION = slice(68, 72)
@@ -32,9 +29,9 @@ def path_of(arguments: Namespace) -> Path:
     """Return where the ledger is that a command is about, or would be."""
     if arguments.ledger is not None:
         return Path(os.path.abspath(Path(arguments.ledger).expanduser()))
-    from hermes_core.gateway import _config
+    from hermes_core.gateway import _config, _ledger
 
-    return Path(os.path.abspath(_config.home(arguments.hermes_home) / FILE))
+    return Path(os.path.abspath(_ledger.path_of_home(_config.home(arguments.hermes_home))))
 
 
 @contextmanager
@@ -44,9 +41,9 @@ def opened(path: Path) -> Iterator[Ledger]:
     Raises:
         Refused: there is none, or the file is no ledger. It is not touched.
     """
-    _require_ledger(path)
     # With no bound: what is deleted is the gateway's business.
     ledger = Ledger(path, keep_seconds=None, keep_rows=None)
+    _require_ledger(ledger, path)
     try:
         yield ledger
     finally:
@@ -56,7 +53,7 @@ def opened(path: Path) -> Iterator[Ledger]:
                 terminal.complain(text)
 
 
-def _require_ledger(path: Path) -> None:
+def _require_ledger(ledger: Ledger, path: Path) -> None:
     """Look at the file before SQLite does, which makes one that is not there.
 
     A file that is damaged further in is for the ledger to judge and to set aside.
@@ -65,6 +62,9 @@ def _require_ledger(path: Path) -> None:
         with open(path, "rb") as file:
             head = file.read(100)
     except FileNotFoundError:
+        if ledger.exists():
+            # It has no name yet, and gets it when it is opened.
+            return
         raise NoLedger(
             f"there is no ledger {path}: the first delegation of a gateway with the core makes it"
         ) from None

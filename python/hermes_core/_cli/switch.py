@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hermes_core._cli import terminal
+from hermes_core._cli.opening import Refused
 
 
 def switch(arguments: Namespace) -> int:
@@ -15,7 +16,10 @@ def switch(arguments: Namespace) -> int:
 
     wanted = arguments.command == "enable"
     file = _config.path(arguments.hermes_home)
-    changed = _config.set_enabled(file, wanted)
+    try:
+        changed = _config.set_enabled(file, wanted)
+    except _config.ConfigError as error:
+        raise Refused(str(error)) from None
     differences = _fingerprint.differences() if wanted else []
     if arguments.json:
         facts = {"enabled": wanted, "changed": changed, "differences": differences}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from hermes_core import _caps
 from hermes_core._cli import terminal
 
 GAP = "  "
@@ -24,8 +25,8 @@ class Column(NamedTuple):
 def lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
     """The lines of a table: the heads, then each row, no wider than `width`.
 
-    The last elastic columns are cut first. Where that is not enough, columns are left out from the
-    right; what is left of the first one is cut.
+    Elastic columns share what the others leave. Where that is too little, columns are left out
+    from the right, and the first one is cut.
     """
     shown = [[terminal.safe(text[:LONGEST]) for text in row] for row in rows]
     table = [[column.head for column in columns], *shown]
@@ -42,14 +43,17 @@ def lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
 def _widths(columns: Sequence[Column], table: Sequence[Sequence[str]], width: int) -> list[int]:
     """How wide each column is; as many as there is room for."""
     widths = [max(map(terminal.cells, texts)) for texts in zip(*table, strict=True)]
-    for place in reversed(range(len(widths))):
-        excess = _total(widths) - width
-        if columns[place].is_elastic and excess > 0:
-            widths[place] -= min(excess, max(0, widths[place] - NARROWEST))
-    while len(widths) > 1 and _total(widths) > width:
+    while True:
+        elastic = [place for place, _ in enumerate(widths) if columns[place].is_elastic]
+        room = width - _total(widths) + sum(widths[place] for place in elastic)
+        if room >= sum(min(widths[place], NARROWEST) for place in elastic):
+            sizes = _caps.shares([widths[place] for place in elastic], None, room)
+            for place, size in zip(elastic, sizes, strict=True):
+                widths[place] = size
+            return widths
+        if len(widths) == 1:
+            return [width]
         widths.pop()
-    widths[0] = min(widths[0], width) if len(widths) == 1 else widths[0]
-    return widths
 
 
 def _total(widths: Sequence[int]) -> int:

@@ -6,7 +6,8 @@ Blocks are marked behind their language, where a reader does not see it:
     ```python gateway    runs with a gateway: a page's blocks together, in a process of their own
     ```python no-run: …  does not run, for the reason given
     ```text output       all that the block before it prints; ids and times may differ
-    ```console           lines after `$ hermes-core …` are what that command prints
+    ```console           lines after `$ hermes-core …` are what that command prints; in the
+                         gateway's home, or in what the Python blocks before it call `home`
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ VARYING = (
     (r"deleg_[0-9a-f]{16}", "deleg_…"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(\d+s ago\)", "(… ago)"),
     (r"Duration: [\d.]+s", "Duration: …s"),
+    (r"\d+ (?:s|min) ago", "… ago"),
 )
 
 
@@ -73,7 +75,7 @@ class Session:
 
     def __init__(self, page: str) -> None:
         self._waiting = python_blocks(page)
-        self._namespace: dict[str, Any] = {"__name__": page}
+        self.namespace: dict[str, Any] = {"__name__": page}
         self._printed: dict[int, str] = {}
 
     def printed(self, block: Block) -> str:
@@ -82,7 +84,7 @@ class Session:
             following = self._waiting.pop(0)
             output = io.StringIO()
             with contextlib.redirect_stdout(output):
-                exec(compile(following.padded, following.page, "exec"), self._namespace)
+                exec(compile(following.padded, following.page, "exec"), self.namespace)
             self._printed[following.line] = output.getvalue()
         return self._printed[block.line]
 
@@ -152,23 +154,38 @@ def command(arguments: list[str], home: Path) -> str:
     return done.stdout.replace(str(home), "~/.hermes")
 
 
-def commands(page: str) -> list[tuple[str, str]]:
-    """Return the page's `hermes-core` commands, each with the output shown."""
+def commands(page: str) -> list[tuple[Block, str, str]]:
+    """Return the page's `hermes-core` commands, each with its block and the output shown."""
     found = []
     for block in blocks(page):
         if block.language == "console":
             for shown in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
                 line, _, output = shown.partition("\n")
                 if line.split()[0] == "hermes-core":
-                    found.append((line, output))
+                    found.append((block, line, output))
     return found
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_commands_print_what_the_page_shows(page: str, tmp_path: Path) -> None:
     requires_gateway()
-    for line, output in commands(page):
-        assert (line, command(shlex.split(line)[1:], tmp_path)) == (line, output)
+    for block, line, output in commands(page):
+        home = tmp_path
+        before = [b for b in python_blocks(page) if b.line < block.line]
+        if before:
+            SESSIONS[page].printed(before[-1])
+            home = Path(SESSIONS[page].namespace.get("home", tmp_path))
+        printed = command(shlex.split(line)[1:], home)
+        # Columns are as wide as what is in them.
+        same(
+            f"$ {line}\n{re.sub(' {2,}', '  ', printed)}",
+            f"$ {line}\n{re.sub(' {2,}', '  ', output)}",
+        )
+
+
+def words_of_the_command(home: Path) -> list[str]:
+    """What `hermes-core` takes, as its help lists it."""
+    return re.findall(r"^    ([a-z]+)\b", command(["--help"], home), re.MULTILINE)
 
 
 def test_the_help_is_the_committed_one(tmp_path: Path) -> None:
@@ -176,7 +193,7 @@ def test_the_help_is_the_committed_one(tmp_path: Path) -> None:
     shown = (ROOT / "docs" / "cli-help.txt").read_text(encoding="utf-8")
     parts = re.split(r"^\$ hermes-core ", shown, flags=re.MULTILINE)[1:]
     lines = [part.partition("\n")[0] for part in parts]
-    assert lines == ["--help", "enable --help", "disable --help", "status --help"]
+    assert lines == ["--help", *(f"{word} --help" for word in words_of_the_command(tmp_path))]
     printed = [f"$ hermes-core {line}\n{command(line.split(), tmp_path)}" for line in lines]
     assert "\n".join(printed) == shown
 

@@ -211,7 +211,7 @@ def test_numbers_of_any_size() -> None:
     assert int(stored({"a": -huge})["a"], 16) == -huge
 
 
-@pytest.mark.parametrize("depth", [_json.DEPTH - 1, _json.DEPTH, _json.DEPTH + 1, 5000, 100_000])
+@pytest.mark.parametrize("depth", [_json.DEPTH - 1, _json.DEPTH, _json.DEPTH + 1, 20_000])
 @pytest.mark.parametrize("kind", [list, dict])
 def test_depth(depth: int, kind: type) -> None:
     """What is nested deeper than readers follow is the text of its JSON, and is all there."""
@@ -250,12 +250,11 @@ def test_keys_that_are_no_texts_stay_apart(others: dict[str, Any]) -> None:
         "1": "b",
         None: "c",
         "null": "d",
-        True: "e",
+        False: "e",
         (1, 2): "f",
         Exits(): "g",
         1.5: "h",
     }
-    # `True` is 1: the dict has one of them.
     found = stored({**value, **others})
     assert sorted(map(str, found.values())) == sorted(
         [*value.values(), *(str([1]) for _ in others)]

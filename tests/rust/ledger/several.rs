@@ -50,7 +50,7 @@ fn pending(ledger: &SqliteLedger, id: &str) {
 fn what_another_instance_holds_is_left_alone() {
     let two = Two::new();
     dispatch(&*two.first, "running");
-    pending(&*two.first, "pending");
+    pending(&two.first, "pending");
     assert_eq!(ids(&*two.second, Which::Elsewhere), ["running", "pending"]);
     let until = 1_000_000 + LEASE;
     for id in ["running", "pending"] {

@@ -4,8 +4,10 @@ use hermes_core::registry::{Delivery, State};
 
 use super::*;
 
+type Reach = fn(&dyn Ledger);
+
 /// How a row comes to stand where it does.
-const STATES: [(&str, fn(&dyn Ledger)); 8] = [
+const STATES: [(&str, Reach); 8] = [
     ("running", |ledger| dispatch(ledger, "d")),
     ("pending", pending),
     ("delivered", |ledger| {

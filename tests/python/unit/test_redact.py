@@ -1,0 +1,271 @@
+"""`_redact`, and the hook in a registry: no text of a task or of its result gets past it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hermes_core as hc
+from hermes_core import _json, _redact
+from hermes_core._job import Job, new_record
+
+CANARY = "sk-canary-0123456789"
+
+texts = st.text(max_size=5) | st.just(CANARY) | st.text(max_size=3).map(lambda t: t + CANARY)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+    max_leaves=20,
+)
+
+
+def hide(text: str) -> str:
+    return text.replace(CANARY, "***")
+
+
+def is_clean(value: object) -> bool:
+    return CANARY not in _json.dumps(value) and CANARY not in repr(value)
+
+
+@given(plain)
+def test_no_text_of_a_value_is_left_out(value: Any) -> None:
+    """F34."""
+    before = _json.dumps(value)
+    found = _redact.redacted(value, hide)
+    assert is_clean(found)
+    if CANARY not in before:
+        assert found == value
+    assert _json.dumps(value) == before
+
+
+class Secret:
+    def __repr__(self) -> str:
+        return f"<Secret {CANARY}>"
+
+
+class SecretText(str):
+    def __str__(self) -> str:
+        return "nothing to see"
+
+    def replace(self, *args: Any) -> NoReturn:
+        raise ValueError("no")
+
+
+class SecretDict(dict):  # type: ignore[type-arg]
+    def items(self) -> Any:
+        return []
+
+    __iter__ = keys = values = items  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Secret(),
+        SecretText(CANARY),
+        SecretDict(a=CANARY),
+        {Secret(): 1},
+        {(CANARY, 1): 1},
+        {CANARY},
+        CANARY.encode(),
+        [(CANARY,)],
+        Exception(CANARY),
+        {"deep": [{"deeper": (b"x", {Secret()})}]},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_plain_data_is_not_left_out(value: object) -> None:
+    """F34."""
+    found = _redact.redacted(value, hide)
+    assert is_clean(found)
+    assert "***" in _json.dumps(found)
+
+
+def test_depth_and_circles_are_withheld() -> None:
+    """F34: also of what is nested deeper than Python follows."""
+    deep: Any = CANARY
+    for _ in range(100_000):
+        deep = [deep]
+    ring: list[Any] = [CANARY]
+    ring.append(ring)
+    ring.append(ring)
+    for value in (deep, {"a": deep}):
+        assert _redact.TOO_DEEP in _json.dumps(_redact.redacted(value, hide))
+        assert CANARY not in _json.dumps(_redact.redacted(value, hide))
+    assert _redact.redacted(ring, hide) == ["***", *["<circular reference>"] * 2]
+
+
+def test_keys_that_become_alike_stay_apart() -> None:
+    found = _redact.redacted({f"{CANARY}1": 1, f"{CANARY}2": 2, "a": 3}, lambda text: text[:3])
+    assert sorted(found.values()) == [1, 2, 3]
+
+
+def test_what_is_no_ascii_is_seen_by_the_hook_as_it_is() -> None:
+    """F34: not as the escapes that JSON has for it."""
+
+    class Odd:
+        def __repr__(self) -> str:
+            return 'naïve "pässwörd"'
+
+    for value in (Odd(), {Odd(): 1}, "pässwörd".encode(), {frozenset(["pässwörd"])}):
+        found = _redact.redacted(value, lambda text: text.replace("pässwörd", "***"))
+        assert "pässwörd" not in str(found)
+        assert "***" in str(found)
+
+
+def test_a_status_of_its_own_is_a_text() -> None:
+    """F34: the words that mean a state stay, whatever the hook does."""
+    assert _redact.fields({"status": f"failed: {CANARY}"}, hide) == {"status": "failed: ***"}
+    for word in ("completed", "error", "failed", "interrupted", "timeout", "lost"):
+        assert _redact.fields({"status": word}, lambda text: "") == {"status": word}
+
+
+def raises(text: str) -> NoReturn:
+    raise ValueError(text)
+
+
+def exits(text: str) -> NoReturn:
+    raise SystemExit(text)
+
+
+def gives_none(text: str) -> Any:
+    return None
+
+
+def gives_bytes(text: str) -> Any:
+    return text.encode()
+
+
+@pytest.mark.parametrize("hook", [raises, exits, gives_none, gives_bytes])
+def test_a_hook_that_fails_withholds_the_text(
+    hook: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """F34: it neither lets the text through nor says it in the log."""
+    with caplog.at_level(logging.DEBUG):
+        found = _redact.redacted({"a": [CANARY, 1]}, hook)
+    assert list(found.values()) == [[_redact.WITHHELD, 1]]
+    assert "the redaction hook" in caplog.text
+    assert CANARY not in caplog.text
+
+
+# -- in a registry --------------------------------------------------------------------------------
+
+TEXT_FIELDS = ("goal", "context", "role", "model")
+RESULT = {
+    "status": f"completed {CANARY}",
+    "summary": f"It is {CANARY}.",
+    "error": CANARY,
+    "model": CANARY,
+    "exit_reason": CANARY,
+    "api_calls": CANARY,
+    "duration_seconds": [CANARY],
+}
+
+
+def everything(registry: hc.DelegationRegistry, file: Path, id: str) -> list[object]:
+    """All that is stored and shown of a delegation."""
+    assert registry.ledger.flush()
+    event = registry.queue.get(timeout=10)
+    stored = b"".join(path.read_bytes() for path in file.parent.iterdir())
+    return [
+        event,
+        hc.format_process_notification(event),
+        registry.event(id),
+        registry.get(id),
+        registry.list(),
+        registry.ledger.get(id),
+        stored.decode("utf-8", "replace"),
+    ]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "delegations.db"
+
+
+def test_a_canary_in_every_field_of_one_task(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """F34."""
+    registry = hc.DelegationRegistry(ledger=file, redact=hide)
+    task: dict[str, Any] = {name: f"{name} {CANARY}" for name in TEXT_FIELDS}
+    with caplog.at_level(logging.DEBUG):
+        handle = registry.dispatch(
+            **task, toolsets=[CANARY], session_key="tui:1", runner=lambda: dict(RESULT)
+        )
+        handle.result(timeout=10)
+        found = everything(registry, file, handle.id)
+    assert all(CANARY not in str(shown) for shown in found)
+    assert found[0]["summary"] == "It is ***."  # type: ignore[index]
+    assert found[5]["record"]["goal"] == "goal ***"  # type: ignore[index]
+    assert CANARY not in caplog.text
+
+
+def test_a_canary_in_every_field_of_a_batch(file: Path) -> None:
+    """F34."""
+    registry = hc.DelegationRegistry(ledger=file, redact=hide)
+    record = new_record(
+        **dict.fromkeys(TEXT_FIELDS, CANARY),
+        goals=[CANARY, f"Two {CANARY}"],
+        is_batch=True,
+        toolsets=[CANARY],
+        session_key="tui:1",
+    )
+    result = {
+        "results": [RESULT, {"status": CANARY, "tool_trace": [{CANARY: CANARY}]}, CANARY],
+        "live_transcripts": {CANARY: [CANARY]},
+        "error": CANARY,
+    }
+    handle = registry.start(Job(record, lambda: result, None), capacity=3)
+    handle.result(timeout=10)
+    found = everything(registry, file, handle.id)
+    assert all(CANARY not in str(shown) for shown in found)
+    assert found[0]["results"][0]["summary"] == "It is ***."  # type: ignore[index]
+
+
+def test_a_canary_in_an_exception(file: Path) -> None:
+    """F34."""
+
+    def fail() -> NoReturn:
+        raise ValueError(CANARY)
+
+    registry = hc.DelegationRegistry(ledger=file, redact=hide)
+    handle = registry.dispatch(goal="Fail", session_key="tui:1", runner=fail)
+    handle.result(timeout=10)
+    found = everything(registry, file, handle.id)
+    assert all(CANARY not in str(shown) for shown in found)
+    assert found[0]["error"] == "ValueError: ***"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("hook", [raises, exits, gives_none])
+def test_a_hook_that_fails_keeps_no_delegation_from_its_end(
+    hook: Callable[[str], str], file: Path
+) -> None:
+    """F34, F9: the event comes, its address is its own, its texts are withheld."""
+    registry = hc.DelegationRegistry(ledger=file, redact=hook, capacity=1)
+    for _ in range(3):
+        handle = registry.dispatch(
+            goal=CANARY, session_key="tui:1", runner=lambda: {"summary": CANARY}
+        )
+        handle.result(timeout=10)
+        event = registry.queue.get(timeout=10)
+        assert (event["session_key"], event["status"]) == ("tui:1", "completed")
+        assert (event["goal"], event["summary"]) == (_redact.WITHHELD, _redact.WITHHELD)
+    assert registry.active_count() == 0
+    assert all(CANARY.encode() not in path.read_bytes() for path in file.parent.iterdir())
+
+
+def test_the_address_stays() -> None:
+    """A key that looks like a secret is still whose it is."""
+    queue: hc.CompletionQueue[Any] = hc.CompletionQueue()
+    registry = hc.DelegationRegistry(queue, redact=lambda text: "")
+    handle = registry.dispatch(
+        goal="a", session_key="b", parent_session_id="c", origin_ui_session_id="d", runner=dict
+    )
+    event = queue.get(timeout=10)
+    assert (event["session_key"], event["parent_session_id"]) == ("b", "c")
+    assert (event["origin_ui_session_id"], event["delegation_id"]) == ("d", handle.id)
