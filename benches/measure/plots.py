@@ -24,9 +24,16 @@ def draw(measurements: Measurements) -> dict[str, str]:
         rows = [figure for figure in first.figures if figure.group == "arrival"]
         note = f"{beside}. The upright mark is the goal; the axis is logarithmic."
         drawn["arrival"] = _times("From an event to its owner", note, rows)
+    if "ledger" in groups:
+        rows = [figure for figure in first.figures if figure.group == "ledger"]
+        note = f"CPython {first.python}. {_RATIO}"
+        drawn["ledger"] = _ratios(
+            "Beside what else keeps work on disk", note, rows, with_peers=True
+        )
     for group, title, across in (
         ("depth", "A queue operation, with ever more events waiting", "events that wait"),
         ("active_count", "Counting what runs", "delegations that run"),
+        ("stored", "A delegation's life, with ever more rows kept", "rows in the file"),
     ):
         if group in groups:
             rows = [figure for figure in first.figures if figure.group == group]
@@ -50,9 +57,14 @@ def _queue(runs: list[Run]) -> str:
     return svg.bars("The completion queue beside Python's queues", _RATIO, legend, bars)
 
 
-def _ratios(title: str, note: str, figures: list[Figure]) -> str:
+def _ratios(title: str, note: str, figures: list[Figure], *, with_peers: bool = False) -> str:
     rows = [
-        svg.Bars(figure.case, "", (svg.Bar(figure.ratio, 0),), _bound(figure))
+        svg.Bars(
+            figure.case,
+            f"beside {figure.peer}" if with_peers else "",
+            (svg.Bar(figure.ratio, 0),),
+            _bound(figure) if figure.goal and figure.goal.of == "ratio" else None,
+        )
         for figure in figures
         if figure.ratio is not None
     ]

@@ -156,7 +156,7 @@ class Life:
         """Do what a person does: cancel, reset, redeliver and drop."""
         self.pause(0.01)
         with contextlib.suppress(hc.LedgerError):
-            if rng.random() < 0.05:
+            if rng.random() < 0.1:
                 self.queue.new_epoch(SESSIONS[3])
             for row in self.ledger.running():
                 if rng.random() < 0.05:
