@@ -83,6 +83,9 @@ class DelegationRegistry:
     ) -> None:
         self.queue: CompletionQueue[Any] = CompletionQueue() if queue is None else queue
         self.capacity = capacity
+        for name, bound in (("max_summary", max_summary), ("max_total", max_total)):
+            if bound is not None and bound < 0:
+                raise ValueError(f"{name} must be a number of characters, or None for no bound")
         self.redact = redact
         self.max_summary = max_summary
         self.max_total = max_total

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::receipt::Answer;
 use super::{Hold, Ledger, Receipt, Write};
+use crate::error::Error;
 
-/// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer is waited for: ten seconds.
+const SLICE: Duration = Duration::from_millis(100);
+const SLICES: u32 = 100;
 
 /// Where a delegation is written down, and under which hold.
 #[derive(Clone)]
@@ -42,10 +44,20 @@ impl Home {
     /// on.
     ///
     /// # Errors
-    /// Those of the write, and [`crate::error::Error::LedgerSlow`].
+    /// Those of the write, and [`Error::LedgerSlow`].
     pub fn write(&self, write: impl FnOnce(Hold) -> Write) -> Answer {
         let receipt = self.ledger.write(write(self.hold.clone()));
-        receipt.answer().unwrap_or_else(|| receipt.wait(Instant::now().checked_add(PATIENCE)))
+        let mut answer = receipt.answer();
+        // In slices: a process that stood still for a while has not waited so long.
+        for _ in 0..SLICES {
+            match answer {
+                None | Some(Err(Error::LedgerSlow)) => {
+                    answer = Some(receipt.wait(Instant::now().checked_add(SLICE)));
+                }
+                Some(answer) => return answer,
+            }
+        }
+        answer.unwrap_or(Err(Error::LedgerSlow))
     }
 
     /// Has it written how often its event was handed out.

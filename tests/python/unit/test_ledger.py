@@ -199,6 +199,12 @@ def test_a_ledger_says_what_is_wrong_with_its_terms(wrong: dict[str, Any]) -> No
         hc.Ledger("delegations.db", **wrong)
 
 
+@pytest.mark.parametrize("name", ["max_summary", "max_total"])
+def test_a_bound_is_no_less_than_nothing(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        hc.DelegationRegistry(**{name: -1})
+
+
 def test_a_mailbox_tries_at_least_once() -> None:
     with pytest.raises(ValueError, match="max_attempts"):
         hc.CompletionQueue[Any]().mailbox(session_key="a", max_attempts=0)
