@@ -2,6 +2,7 @@
 
 use hermes_core::ledger::Holder;
 use hermes_core::registry::Delivery;
+use rusqlite::Connection;
 
 use super::*;
 
@@ -248,6 +249,23 @@ fn a_look_comes_when_it_was_asked_for() {
     assert_eq!(row(&*two.second, "d").state, State::Lost);
     row(&*two.second, "d");
     assert!(notices(&*two.second).is_empty());
+}
+
+#[test]
+fn a_look_that_finds_the_file_locked_comes_later() {
+    let two = Two::new();
+    dispatch(&*two.first, "d");
+    let Holder::Other { until } = row(&*two.second, "d").holder else { panic!("it is held") };
+    two.second.look_after(until);
+    row(&*two.second, "d");
+    let other = Connection::open(two.folder.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    two.second_clock.pass(LEASE);
+    // What is read is answered before what is due is done: the second answer comes after the try.
+    row(&*two.second, "d");
+    row(&*two.second, "d");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(notice(&*two.second), Notice::Look);
 }
 
 #[test]
