@@ -269,6 +269,19 @@ fn a_look_that_finds_the_file_locked_comes_later() {
 }
 
 #[test]
+fn a_put_of_what_waits_lets_go_of_nothing() {
+    let two = Two::new();
+    pending(&two.first, "d");
+    fenced(&*two.first, Write::Reopen(hold("d", 1)));
+    for _ in 0..4 {
+        two.pass(LEASE / 2);
+        two.first_is_awake();
+        assert_eq!(adopt(&*two.second, "d"), None);
+    }
+    done(&*two.first, Write::Ack(hold("d", 1)));
+}
+
+#[test]
 fn a_look_comes_of_itself() {
     let folder = Folder::new();
     let machine = Machine { shares_writer: false, ..Machine::default() };
