@@ -197,7 +197,7 @@ impl Papers {
         }
         match write {
             Write::Dispatch(new) => self.hold(new.id.clone(), Some(new)),
-            Write::Finish { hold, .. } => {
+            Write::Finish { hold, .. } if written.effect == Effect::None => {
                 // It is in this file now, also if that had lost it.
                 self.hold(hold.id, None);
             }

@@ -282,6 +282,18 @@ fn a_put_of_what_waits_lets_go_of_nothing() {
 }
 
 #[test]
+fn what_ends_parked_is_held_no_longer() {
+    let two = Two::new();
+    dispatch(&*two.first, "d");
+    done(&*two.first, Write::NewEpoch("a".into()));
+    done(&*two.first, finish("d"));
+    let commits = two.first.health().commits;
+    two.pass(LEASE);
+    two.first_is_awake();
+    assert_eq!(two.first.health().commits, commits, "there is nothing to renew a lease for");
+}
+
+#[test]
 fn a_look_comes_of_itself() {
     let folder = Folder::new();
     let machine = Machine { shares_writer: false, ..Machine::default() };
