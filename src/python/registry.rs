@@ -103,8 +103,13 @@ impl PyRegistry {
                     false => ledger.write(write),
                 };
                 let written = answer(py, &receipt, deadline);
-                if !matches!(written, Ok(Ok(Outcome::Done))) {
-                    self.core.withdraw(|record| record.payload.is(&payload));
+                let is_it = |record: &Record<Py<PyAny>>| record.payload.is(&payload);
+                match &written {
+                    Ok(Ok(Outcome::Done)) => {}
+                    Ok(Ok(Outcome::Exists(_)) | Err(Error::DuplicateId { .. })) => {
+                        self.core.withdraw_unwritten(is_it);
+                    }
+                    _ => drop(self.core.withdraw(is_it)),
                 }
                 let written = written?;
                 if let Some(promise) = promise {

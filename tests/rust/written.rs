@@ -268,3 +268,13 @@ fn what_is_restored_takes_the_place_of_what_was_delivered_and_not_of_what_waits(
     assert_eq!(queue.try_take(ANY), Ok(3));
     assert_eq!(registry.stats().retained, 1);
 }
+
+#[test]
+fn a_dispatch_whose_id_is_anothers_takes_no_row_back() {
+    let (queue, ledger) = (Queue::new(0), Arc::new(Scripted::default()));
+    let registry = registry(&queue);
+    dispatch(&registry, &ledger, "d", None);
+    assert_eq!(registry.withdraw_unwritten(|_| true), Some(0));
+    assert!(ledger.told().is_empty());
+    assert_eq!(registry.running(), 0);
+}

@@ -472,3 +472,27 @@ def test_a_look_makes_no_file(path: Path) -> None:
     """It opens at the first dispatch; a mailbox only looks."""
     live(path, NOTHING_WAITS + "queue.new_epoch('a')\nregistry.dead_letters()")
     assert not path.exists()
+
+
+def test_f9_an_id_that_another_registry_has_leaves_the_others_row_alone(path: Path) -> None:
+    """F9: what is refused takes nothing back."""
+    script = """
+        from hermes_core._job import Job, new_record
+
+        def job(runner):
+            task = dict(goal="a task", context=None, toolsets=None, role="leaf", model=None)
+            return Job(new_record(session_key="a", **task), runner, None)
+
+        go_on = threading.Event()
+        first = registry.start(job(go_on.wait), capacity=9, delegation_id="d")
+        other = hc.DelegationRegistry(ledger=ledger)
+        try:
+            other.start(job(dict), capacity=9, delegation_id="d")
+        except ValueError:
+            say("refused")
+        go_on.set()
+        first.result(30)
+        say(queue.get(timeout=30)["delegation_id"])
+    """
+    assert live(path, script) == ["refused", "d"]
+    assert [row[2] for row in states(path)] == ["delivered"]
