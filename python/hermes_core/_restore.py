@@ -159,7 +159,9 @@ def remember(registry: DelegationRegistry, want: Want) -> None:
     """Have what is wanted asked for again whenever there may be more of it."""
     owner = want.owner()
     with _lock:
-        others = [other for other in registry._wants if other.owner() not in (None, owner)]
+        wants = [(other, other.owner()) for other in registry._wants]
+        # By identity: owners may be equal, and their code is not to run here.
+        others = [other for other, of in wants if of is not None and of is not owner]
         registry._wants = [*others, want]
 
 
