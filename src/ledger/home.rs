@@ -48,6 +48,11 @@ impl Home {
         receipt.answer().unwrap_or_else(|| receipt.wait(Instant::now().checked_add(PATIENCE)))
     }
 
+    /// Has its owner here look at the ledger: somebody else had it meanwhile, and may let go of it.
+    pub fn look_again(&self) {
+        self.ledger.look_after(0);
+    }
+
     /// Has it written how often its event was handed out.
     pub fn count_attempts(&self, attempts: u32) {
         self.submit(|hold| Write::Attempts { hold, attempts });

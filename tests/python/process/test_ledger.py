@@ -474,6 +474,61 @@ def test_a_look_makes_no_file(path: Path) -> None:
     assert not path.exists()
 
 
+#: Stops while another process takes its row over and gives it back undelivered.
+TAKEN_AND_LEFT = """
+box = queue.mailbox(session_key="a")
+delivery = box.get(timeout=30)
+say(delivery.event["status"])
+delivery.defer()
+"""
+
+DELIVER = """
+ask()
+while not (delivery := box.get(timeout=30)).ack():
+    pass
+row = ledger.get(handle.id)
+say([delivery.event["status"], row["state"], row["delivery"], registry.stats()["undelivered"]])
+"""
+
+
+def test_f12_what_came_back_while_its_process_stood_still_is_delivered_by_it(path: Path) -> None:
+    """F12: the process that goes on still has the event, and the row is its own again."""
+    script = """
+        box = queue.mailbox(session_key="a")
+        handle = dispatch()
+        say(handle.result(30))
+    """
+    first = Life(path, dedent(script) + DELIVER, lease=0.5)
+    first.hear()
+    first.signal(signal.SIGSTOP)
+    assert live(path, TAKEN_AND_LEFT, lease=0.5) == ["completed"]
+    first.signal(signal.SIGCONT)
+    first.tell()
+    assert first.end() == [["completed", "completed", "delivered", 0]]
+
+
+def test_f3_what_was_taken_for_lost_while_its_process_stood_still_is_told_as_lost(
+    path: Path,
+) -> None:
+    """F3: its late result is discarded, and its owner here hears that it was lost."""
+    script = """
+        go_on = threading.Event()
+        box = queue.mailbox(session_key="a")
+        handle = dispatch(runner=go_on.wait)
+        say(handle.id)
+        ask()
+        go_on.set()
+    """
+    first = Life(path, dedent(script) + DELIVER, lease=0.5)
+    first.hear()
+    first.signal(signal.SIGSTOP)
+    assert live(path, TAKEN_AND_LEFT, lease=0.5) == ["lost"]
+    first.signal(signal.SIGCONT)
+    first.tell()
+    first.tell()
+    assert first.end() == [["lost", "lost", "delivered", 0]]
+
+
 def test_f9_an_id_that_another_registry_has_leaves_the_others_row_alone(path: Path) -> None:
     """F9: what is refused takes nothing back."""
     script = """
