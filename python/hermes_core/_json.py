@@ -56,6 +56,15 @@ def loads(text: str) -> Any:
     return json.loads(text)
 
 
+def loads_object(text: str | None) -> dict[str, Any]:
+    """The object that ``dumps`` has stored; an empty one of a text that the disk has changed."""
+    try:
+        value = loads(text) if text else None
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {}
+
+
 def _has_other_keys(value: Any) -> bool:
     """Whether keys of a value are no texts; ``json`` lets two that look alike become the same."""
     waiting: list[Any] = [value]

@@ -182,13 +182,10 @@ def of(ledger: Ledger | str | os.PathLike[str]) -> Ledger:
 
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    row["record"] = _json.loads(row["record"]) if row["record"] else {}
-    if row["event"]:
-        row["event"] = _json.loads(row["event"])
-    elif row["state"] == "lost":
+    row["record"] = _json.loads_object(row["record"])
+    row["event"] = _json.loads_object(row["event"]) or None
+    if row["event"] is None and row["state"] == "lost":
         row["event"] = _outcome.lost(row["record"], row)
-    else:
-        row["event"] = None
     return row
 
 

@@ -102,7 +102,7 @@ def _is_wanted(row: Row, keys: frozenset[str], owns: Callable[[Any], object] | N
 
 def record_of(row: Row) -> dict[str, Any]:
     """The record of a row, as the registry keeps it."""
-    record: dict[str, Any] = _json.loads(row["record"]) if row["record"] else {}
+    record = _json.loads_object(row["record"])
     for field in ("delegation_id", "session_key", "origin_ui_session_id", "parent_session_id"):
         record[field] = row[field]
     record["status"] = row["state"]
@@ -112,8 +112,8 @@ def record_of(row: Row) -> dict[str, Any]:
 
 def event_of(row: Row, record: dict[str, Any]) -> dict[str, Any]:
     """The completion event of a row, marked as restored."""
-    event: dict[str, Any]
-    event = _json.loads(row["event"]) if row["event"] else _outcome.lost(record, row)
+    # What became of it is not known where the event cannot be read.
+    event = _json.loads_object(row["event"]) or _outcome.lost(record, row)
     event["restored"] = True
     return event
 
