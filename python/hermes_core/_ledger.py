@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable
 
@@ -259,8 +260,13 @@ _opened: weakref.WeakSet[Ledger] = weakref.WeakSet()
 
 def _release() -> None:
     """The process ends: what it holds is others' at once."""
-    for ledger in tuple(_opened):
-        ledger._core.release(EXIT_SECONDS)
+    ledgers = tuple(_opened)
+    # All are asked first: those that answer are not to wait for one that does not.
+    for ledger in ledgers:
+        ledger._core.release(0.0)
+    end = time.monotonic() + EXIT_SECONDS
+    for ledger in ledgers:
+        ledger._core.flush(max(0.0, end - time.monotonic()))
 
 
 _workers.at_exit.append(_release)

@@ -67,13 +67,23 @@ def take_over(
         return 0, None
     own = frozenset(keys) - {""}
     wanted = [row for row in ledger._core.elsewhere() if _is_wanted(row, own, owns)]
-    free = [row["delegation_id"] for row in wanted if row["holder"] == "nobody"]
+    free = [
+        row["delegation_id"]
+        for row in wanted
+        if row["holder"] == "nobody" and not _runs(registry, row)
+    ]
     later = [row["held_until"] for row in wanted if row["holder"] == "other"]
     rows = ledger._core.adopt(free) if free else []
     if rows or later:
         ledger.follow(registry)
     count = sum(put(registry, ledger, row, proven) for row in rows)
     return count, min(later, default=None)
+
+
+def _runs(registry: DelegationRegistry, row: Row) -> bool:
+    """Whether it still runs here: its end will find that it was taken for lost, and look again."""
+    known = registry._core.get(row["delegation_id"])
+    return known is not None and known[2] is None
 
 
 def _is_wanted(row: Row, keys: frozenset[str], owns: Callable[[Any], object] | None) -> bool:
@@ -156,7 +166,9 @@ def remember(registry: DelegationRegistry, want: Want) -> None:
     """Have what is wanted asked for again whenever there may be more of it."""
     owner = want.owner()
     with _lock:
-        others = [other for other in registry._wants if other.owner() not in (None, owner)]
+        wants = [(other, other.owner()) for other in registry._wants]
+        # By identity: owners may be equal, and their code is not to run here.
+        others = [other for other, of in wants if of is not None and of is not owner]
         registry._wants = [*others, want]
 
 

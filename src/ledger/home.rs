@@ -60,6 +60,11 @@ impl Home {
         answer.unwrap_or(Err(Error::LedgerSlow))
     }
 
+    /// Has its owner here look at the ledger: somebody else had it meanwhile, and may let go of it.
+    pub fn look_again(&self) {
+        self.ledger.look_after(0);
+    }
+
     /// Has it written how often its event was handed out.
     pub fn count_attempts(&self, attempts: u32) {
         self.submit(|hold| Write::Attempts { hold, attempts });

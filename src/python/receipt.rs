@@ -42,7 +42,11 @@ pub(super) fn written(
 
 /// Writes down that an event was delivered; false if it had become another process's.
 pub(super) fn acked(py: Python<'_>, home: &Home) -> bool {
-    written(py, home, Write::Ack) != Ok(Outcome::Fenced)
+    let is_ours = written(py, home, Write::Ack) != Ok(Outcome::Fenced);
+    if !is_ours {
+        home.look_again();
+    }
+    is_ours
 }
 
 /// The event that has left; `None` if it was another process's.

@@ -103,8 +103,13 @@ impl PyRegistry {
                     false => ledger.write(write),
                 };
                 let written = answer(py, &receipt, deadline);
-                if !matches!(written, Ok(Ok(Outcome::Done))) {
-                    self.core.withdraw(|record| record.payload.is(&payload));
+                let is_it = |record: &Record<Py<PyAny>>| record.payload.is(&payload);
+                match &written {
+                    Ok(Ok(Outcome::Done)) => {}
+                    Ok(Ok(Outcome::Exists(_)) | Err(Error::DuplicateId { .. })) => {
+                        self.core.withdraw_unwritten(is_it);
+                    }
+                    _ => drop(self.core.withdraw(is_it)),
                 }
                 let written = written?;
                 if let Some(promise) = promise {
@@ -162,13 +167,14 @@ impl PyRegistry {
         let epoch = self.core.with(&id, |record| record.owner.epoch).flatten();
         let ending = self.core.end(&id, state, |record| record.payload.is(payload))?;
         let mut problem = None;
-        if let Some(home) = &ending.home {
+        if let Some(home) = ending.home.clone() {
             let (event, completed_at) = (text.into(), millis(completed_at));
             let finish = |hold| Write::Finish { hold, state, event, completed_at };
-            let written = written(py, home, finish);
+            let written = written(py, &home, finish);
             match written {
                 Ok(Outcome::Fenced) => {
                     self.core.supersede(ending);
+                    home.look_again();
                     return None;
                 }
                 Ok(_) => {}
@@ -208,8 +214,9 @@ impl PyRegistry {
         let restored = with_route(&event, self.queue.has_judges(), |route| {
             let route = Route { epoch, ..route };
             let item = event.clone().into_any().unbind();
+            let rehome = |home: &Arc<Home>| self.queue.rehome(&home.hold().id, home);
             let put = |home| self.queue.restore(item, route, home, attempts, is_exclusive);
-            self.core.restore(home, owner, state, payload, put)
+            self.core.restore(home, owner, state, payload, rehome, put)
         });
         match restored {
             Ok(before) => (true, before),

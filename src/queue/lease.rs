@@ -129,6 +129,12 @@ impl Leases {
         self.by_slot.contains_key(&slot)
     }
 
+    /// The slots of those whose event is not on its way out.
+    pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
+        let kept = self.by_slot.iter().filter(|(_, lease)| lease.kind != Kind::Ack);
+        kept.map(|(&slot, _)| slot)
+    }
+
     fn forget(&mut self, slot: u32) -> Option<Kind> {
         let lease = self.by_slot.remove(&slot)?;
         if let Some(due) = lease.due {

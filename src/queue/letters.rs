@@ -51,6 +51,13 @@ impl<T> State<T> {
         let mut kept = self.dead.iter().chain(&self.parked).map(|&(_, index)| index);
         waiting.or_else(|| kept.find(is_it).map(|index| (index, false)))
     }
+
+    /// The slot of a delegation's event, also of one that a consumer has.
+    pub(super) fn slot_of(&self, delegation_id: &str) -> Option<u32> {
+        let is_it = |&slot: &u32| self.events.delegation_id(slot) == Some(delegation_id);
+        let kept = self.find_delegation(delegation_id).map(|(index, _)| index);
+        kept.or_else(|| self.leases.slots().find(is_it))
+    }
 }
 
 impl<T> CompletionQueue<T> {

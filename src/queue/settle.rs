@@ -35,7 +35,11 @@ impl<T> Departed<T> {
 
 /// Writes down that an event was delivered; false if it had become another process's.
 pub fn is_acked(home: &Home) -> bool {
-    home.write(Write::Ack) != Ok(Outcome::Fenced)
+    let is_ours = home.write(Write::Ack) != Ok(Outcome::Fenced);
+    if !is_ours {
+        home.look_again();
+    }
+    is_ours
 }
 
 #[inline]
@@ -149,6 +153,19 @@ impl<T> CompletionQueue<T> {
         let mut state = self.state.0.lock();
         state.add_again(item, route, home, attempts, is_exclusive);
         state.unfinished += 1;
+    }
+
+    /// Has what becomes of a delegation's event written down at `home` from now on. `false` if it is
+    /// not here, or on its way out.
+    pub fn rehome(&self, delegation_id: &str, home: &Arc<Home>) -> bool {
+        let mut state = self.state.0.lock();
+        let Some(index) = state.slot_of(delegation_id) else { return false };
+        let before = state.events.home(index).cloned();
+        state.events.set_home(index, Some(home.clone()));
+        drop(state);
+        // It may be the last to name its ledger, which takes locks as it goes.
+        drop(before);
+        true
     }
 
     /// Removes the first event wanted, if one waits. Waits for the ledger that says so.

@@ -152,7 +152,21 @@ impl<P> DelegationRegistry<P> {
     /// Takes back a dispatch that no worker has begun, as if it had not been: the caller is told
     /// "rejected", so no end is published. The record is the one that `is_it` knows, for a dispatch
     /// that was interrupted may not have learnt its id. `None` if there is none such.
-    pub fn withdraw(&self, mut is_it: impl FnMut(&Record<P>) -> bool) -> Option<P> {
+    pub fn withdraw(&self, is_it: impl FnMut(&Record<P>) -> bool) -> Option<P> {
+        let record = self.take_back(is_it)?;
+        if let Some(home) = record.home() {
+            home.submit(Write::Withdraw);
+        }
+        Some(record.let_go())
+    }
+
+    /// As [`Self::withdraw`], where the ledger has said that it has no such row: one of that id is
+    /// another's.
+    pub fn withdraw_unwritten(&self, is_it: impl FnMut(&Record<P>) -> bool) -> Option<P> {
+        Some(self.take_back(is_it)?.let_go())
+    }
+
+    fn take_back(&self, mut is_it: impl FnMut(&Record<P>) -> bool) -> Option<Box<Record<P>>> {
         let mut table = self.table.0.lock();
         let id = table
             .records
@@ -162,11 +176,8 @@ impl<P> DelegationRegistry<P> {
         let record = table.remove(&id)?;
         table.stats.dispatched -= 1;
         drop(table);
-        if let Some(home) = record.home() {
-            home.submit(Write::Withdraw);
-        }
         tracing::info!(target: super::LOG, id = &*id, "delegation withdrawn before it began");
-        Some(record.let_go())
+        Some(record)
     }
 }
 

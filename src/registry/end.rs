@@ -111,7 +111,9 @@ impl<P> DelegationRegistry<P> {
 
     /// Records a delegation that an earlier process left, or that is to be delivered again, and has
     /// `put` put its event. Returns the payload of the record that it takes the place of; hands its
-    /// own back if that one runs or its event waits.
+    /// own back if that one runs or its event waits. One that waits is ours under the new hold from
+    /// then on: `rehome` tells the queue, and says whether it was in time. If not, the event is
+    /// leaving under the former hold, which the ledger does not accept, and so is put again.
     ///
     /// # Errors
     /// The payload given.
@@ -121,13 +123,26 @@ impl<P> DelegationRegistry<P> {
         owner: Owner,
         state: State,
         payload: P,
+        rehome: impl FnOnce(&Arc<Home>) -> bool,
         put: impl FnOnce(Arc<Home>),
     ) -> Result<Option<P>, P> {
         let id = home.hold().id.clone();
         let mut table = self.table.0.lock();
-        let before = table.records.get(&id).map(|record| record.delivery);
-        if matches!(before, Some(Delivery::NotYet | Delivery::Pending)) {
-            return Err(payload);
+        match table.records.get_mut(&id) {
+            Some(record) if record.delivery == Delivery::NotYet => return Err(payload),
+            Some(record) if record.delivery == Delivery::Pending => {
+                let before = record.ledger.replace(home.ledger().clone());
+                record.fence = home.hold().fence;
+                drop(table);
+                drop(before);
+                if rehome(&home) {
+                    return Err(payload);
+                }
+                self.came_back(&id);
+                put(home);
+                return Ok(Some(payload));
+            }
+            _ => {}
         }
         let before = table.remove(&id);
         match before.as_ref().map(|record| record.delivery) {

@@ -25,18 +25,8 @@ impl<P> DelegationRegistry<P> {
         table.retained += 1;
         table.delivered.push_back(entry);
     }
-}
 
-impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
-    fn taken(&self, delegation_id: &str) {
-        self.left(delegation_id, Delivery::Delivered);
-    }
-
-    fn dropped(&self, delegation_id: &str) {
-        self.left(delegation_id, Delivery::Dropped);
-    }
-
-    fn returned(&self, delegation_id: &str) {
+    pub(super) fn came_back(&self, delegation_id: &str) {
         let mut table = self.table.0.lock();
         let Some(record) = table.records.get_mut(delegation_id) else { return };
         record.in_queue += 1;
@@ -56,6 +46,20 @@ impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
             delivered.retain(|(id, seq)| table.is_delivered(id, *seq) && seen.insert(*seq));
             table.delivered = delivered;
         }
+    }
+}
+
+impl<P: Send> DeliveryObserver for DelegationRegistry<P> {
+    fn taken(&self, delegation_id: &str) {
+        self.left(delegation_id, Delivery::Delivered);
+    }
+
+    fn dropped(&self, delegation_id: &str) {
+        self.left(delegation_id, Delivery::Dropped);
+    }
+
+    fn returned(&self, delegation_id: &str) {
+        self.came_back(delegation_id);
     }
 
     fn buried(&self, delegation_id: &str) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hermes_core::error::Error;
 use hermes_core::event::{Owner, Route};
-use hermes_core::ledger::{Outcome, Write};
+use hermes_core::ledger::{Hold, Home, Outcome, Write};
 use hermes_core::queue::{Acked, DeliveryObserver, Mailbox, Return, Selection};
 use hermes_core::registry::{DelegationRegistry, Delivery, Dispatched, Request, State};
 
@@ -254,8 +254,9 @@ fn what_is_restored_takes_the_place_of_what_was_delivered_and_not_of_what_waits(
     let (queue, ledger) = (Queue::new(0), Scripted::prompt());
     let registry = registry(&queue);
     let put = |item| {
+        let rehome = |home: &_| queue.rehome("d", home);
         let put = |home| queue.restore(item, ENDS, home, 0, false);
-        registry.restore(home(&ledger, "d"), Owner::default(), State::Lost, item, put)
+        registry.restore(home(&ledger, "d"), Owner::default(), State::Lost, item, rehome, put)
     };
     assert_eq!(put(1), Ok(None));
     assert_eq!(put(2), Err(2), "its event waits");
@@ -267,4 +268,39 @@ fn what_is_restored_takes_the_place_of_what_was_delivered_and_not_of_what_waits(
     assert_eq!(registry.end("d", State::Completed, |_| true).map(drop), None);
     assert_eq!(queue.try_take(ANY), Ok(3));
     assert_eq!(registry.stats().retained, 1);
+}
+
+#[test]
+fn what_is_restored_while_it_waits_is_ours_under_the_new_hold() {
+    let (queue, ledger) = (Arc::new(Queue::new(0)), Scripted::prompt());
+    let registry = registry(&queue);
+    let restore = |item, fence| {
+        let home = Arc::new(Home::new(ledger.clone(), Hold { id: "d".into(), fence }));
+        let rehome = |home: &_| queue.rehome("d", home);
+        let put = |home| queue.restore(item, ENDS, home, 0, false);
+        registry.restore(home, Owner::default(), State::Lost, item, rehome, put)
+    };
+    assert_eq!(restore(1, 1), Ok(None));
+    assert_eq!(restore(2, 2), Err(2), "it waits");
+    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let leased = mailbox.collect(|&item| item).unwrap();
+    assert_eq!(restore(3, 3), Err(3), "a consumer has it");
+    let Acked::Writing { id, home } = queue.begin_ack(leased.id) else { panic!("it is held") };
+    assert_eq!(home.hold().fence, 3);
+    assert_eq!(restore(4, 4), Ok(Some(4)), "it is leaving, under a hold that is over");
+    assert_eq!(queue.finish_ack(id), Some(1));
+    assert_eq!((registry.stats().undelivered, registry.stats().retained), (1, 0));
+    let departed = queue.begin_take(ANY).unwrap();
+    assert_eq!((departed.item, departed.home.unwrap().hold().fence), (4, 4));
+    assert_eq!((registry.stats().undelivered, registry.stats().retained), (0, 1));
+}
+
+#[test]
+fn a_dispatch_whose_id_is_anothers_takes_no_row_back() {
+    let (queue, ledger) = (Queue::new(0), Arc::new(Scripted::default()));
+    let registry = registry(&queue);
+    dispatch(&registry, &ledger, "d", None);
+    assert_eq!(registry.withdraw_unwritten(|_| true), Some(0));
+    assert!(ledger.told().is_empty());
+    assert_eq!(registry.running(), 0);
 }

@@ -188,7 +188,8 @@ impl Papers {
             }
             Effect::Look => self.told.tell(Notice::Look),
         }
-        if written.answer == Ok(Outcome::Fenced) {
+        // A put of what was not taken finds nothing to take back, and nothing lost.
+        if written.answer == Ok(Outcome::Fenced) && !matches!(write, Write::Reopen(_)) {
             hold_of(&write).and_then(|hold| self.held.remove(&hold.id));
         }
         if !is_done {
@@ -196,7 +197,7 @@ impl Papers {
         }
         match write {
             Write::Dispatch(new) => self.hold(new.id.clone(), Some(new)),
-            Write::Finish { hold, .. } => {
+            Write::Finish { hold, .. } if written.effect == Effect::None => {
                 // It is in this file now, also if that had lost it.
                 self.hold(hold.id, None);
             }

@@ -31,9 +31,9 @@ impl Papers {
             self.or_later(Self::renew)?;
         }
         if self.look_at.is_some_and(|at| at <= now.steady) {
-            self.look_at = None;
-            // Also if that fails: whoever looks then sees the leases as they are.
+            // Also if that fails: whoever looks then sees the leases as they are. Not if it is put off.
             self.or_later(|papers| papers.clamp_leases(now.wall))?;
+            self.look_at = None;
             self.told.tell(Notice::Look);
         }
         Ok(())

@@ -29,7 +29,7 @@ pub(super) const FINISH: &str = "
     SET state = ?5, completed_at = ?4, cancel_requested = 0,
         holder = iif(delivery IS 'parked', NULL, holder), delivery = ifnull(delivery, 'pending')
     WHERE id = ?1 AND fence = ?2 AND holder = ?3 AND state = 'running'
-    RETURNING seq";
+    RETURNING seq, holder IS NULL";
 
 /// `?2` is the event.
 pub(super) const FINISH_EVENT: &str = "

@@ -75,17 +75,19 @@ pub(super) fn write<'a>(
         Write::Dispatch(new) => return dispatch(db, pen, new),
         Write::Withdraw(hold) => held(db, pen, sql::WITHDRAW, hold)?,
         Write::Finish { hold, state, event, completed_at } => {
-            match finish(db, pen, hold, *state, event, *completed_at)? {
-                false => match memory(&hold.id) {
-                    Memory::OtherFile(Some(new)) if !exists(db, &hold.id)? => {
-                        restore(db, pen, new, hold.fence)?;
-                        finish(db, pen, hold, *state, event, *completed_at)?
-                    }
-                    _ => false,
-                },
-                true => true,
+            let mut is_parked = finish(db, pen, hold, *state, event, *completed_at)?;
+            if is_parked.is_none()
+                && let Memory::OtherFile(Some(new)) = memory(&hold.id)
+                && !exists(db, &hold.id)?
+            {
+                restore(db, pen, new, hold.fence)?;
+                is_parked = finish(db, pen, hold, *state, event, *completed_at)?;
             }
-            .into()
+            let effect = match is_parked {
+                Some(true) => Effect::Parked(vec![(*hold.id).into()]),
+                _ => Effect::None,
+            };
+            return Ok(Written { effect, ..Written::changed(is_parked.is_some().into()) });
         }
         Write::Attempts { hold, attempts } => {
             let mut statement = db.prepare_cached(sql::ATTEMPTS)?;
@@ -117,7 +119,7 @@ pub(super) fn write<'a>(
         // A file that has never heard of a row has nothing to take back, and will not bring it up.
         matches!(memory(&hold.id), Memory::OtherFile(_))
     });
-    if written == 0 && is_about_a_held_row && !matches!(write, Write::Finish { .. }) {
+    if written == 0 && is_about_a_held_row {
         let is_gone = hold_of(write).is_some_and(|hold| !exists(db, &hold.id).unwrap_or(true));
         return Ok(Written::changed(is_gone.into()));
     }
@@ -174,6 +176,7 @@ fn restore(db: &Connection, pen: Pen, new: &NewDelegation, fence: u64) -> rusqli
     Ok(())
 }
 
+/// Whether it is parked, and so nobody's; nothing if it was not ours to end.
 fn finish(
     db: &Connection,
     pen: Pen,
@@ -181,14 +184,14 @@ fn finish(
     state: State,
     event: &str,
     completed_at: Millis,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Option<bool>> {
     let ended = params![&*hold.id, fence(hold), pen.us, completed_at, state.name()];
     let mut statement = db.prepare_cached(sql::FINISH)?;
-    let seq: Option<i64> = statement.query_row(ended, |row| row.get(0)).optional()?;
-    let Some(seq) = seq else { return Ok(false) };
+    let row = statement.query_row(ended, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((seq, is_parked)): Option<(i64, bool)> = row else { return Ok(None) };
     pass(Step::FinishEvent)?;
     db.prepare_cached(sql::FINISH_EVENT)?.execute(params![seq, event])?;
-    Ok(true)
+    Ok(Some(is_parked))
 }
 
 fn held(db: &Connection, pen: Pen, statement: &str, hold: &Hold) -> rusqlite::Result<usize> {

@@ -2,6 +2,7 @@
 
 use hermes_core::ledger::Holder;
 use hermes_core::registry::Delivery;
+use rusqlite::Connection;
 
 use super::*;
 
@@ -248,6 +249,48 @@ fn a_look_comes_when_it_was_asked_for() {
     assert_eq!(row(&*two.second, "d").state, State::Lost);
     row(&*two.second, "d");
     assert!(notices(&*two.second).is_empty());
+}
+
+#[test]
+fn a_look_that_finds_the_file_locked_comes_later() {
+    let two = Two::new();
+    dispatch(&*two.first, "d");
+    let Holder::Other { until } = row(&*two.second, "d").holder else { panic!("it is held") };
+    two.second.look_after(until);
+    row(&*two.second, "d");
+    let other = Connection::open(two.folder.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    two.second_clock.pass(LEASE);
+    // What is read is answered before what is due is done: the second answer comes after the try.
+    row(&*two.second, "d");
+    row(&*two.second, "d");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(notice(&*two.second), Notice::Look);
+}
+
+#[test]
+fn a_put_of_what_waits_lets_go_of_nothing() {
+    let two = Two::new();
+    pending(&two.first, "d");
+    fenced(&*two.first, Write::Reopen(hold("d", 1)));
+    for _ in 0..4 {
+        two.pass(LEASE / 2);
+        two.first_is_awake();
+        assert_eq!(adopt(&*two.second, "d"), None);
+    }
+    done(&*two.first, Write::Ack(hold("d", 1)));
+}
+
+#[test]
+fn what_ends_parked_is_held_no_longer() {
+    let two = Two::new();
+    dispatch(&*two.first, "d");
+    done(&*two.first, Write::NewEpoch("a".into()));
+    done(&*two.first, finish("d"));
+    let commits = two.first.health().commits;
+    two.pass(LEASE);
+    two.first_is_awake();
+    assert_eq!(two.first.health().commits, commits, "there is nothing to renew a lease for");
 }
 
 #[test]
