@@ -197,6 +197,8 @@ impl Papers {
         }
         self.do_what_is_due()?;
         if self.backlog.is_empty() {
+            // First: whoever flushed may look.
+            self.told.waiting(0);
             self.flushes.drain(..).for_each(|promise| promise.answer(Ok(())));
         }
         self.busy_since = None;

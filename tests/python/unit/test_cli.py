@@ -207,8 +207,13 @@ def test_nothing_that_was_stored_steers_the_terminal(
 @pytest.mark.parametrize("text", ['{"goal": {"a": 1}, "goals": 5, "toolsets": 7}', "[1]", "{"])
 def test_a_record_of_any_shape_is_shown(run: Run, filled: list[str], file: Path, text: str) -> None:
     """What was damaged, or written by another release, keeps no row from being shown."""
-    with contextlib.closing(sqlite3.connect(file)) as db, db:
-        db.execute("UPDATE records SET record = ?", (text,))
+    # In a process of its own: two SQLites in one drop each other's locks.
+    code = """
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as db:
+    db.execute("UPDATE records SET record = ?", sys.argv[2:])
+"""
+    subprocess.run([sys.executable, "-c", code, str(file), text], check=True, timeout=60)
     code, listed, _ = run("ls")
     assert (code, [id for id in filled if id in listed]) == (OK, filled)
     code, shown, _ = run("show", filled[0])

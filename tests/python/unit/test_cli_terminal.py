@@ -25,10 +25,16 @@ COLUMNS = (
 def acts(character: str) -> bool:
     """Whether a terminal acts on a character, or hides it."""
     kind = unicodedata.category(character)
-    return kind in ("Cc", "Cs", "Zl", "Zp") or (
-        kind == "Cf"
-        and character not in JOINERS
-        and unicodedata.bidirectional(character) not in ("AN", "L", "NSM")
+    # The last are tags, and what Unicode may make of their neighbours: never shown.
+    is_tag = "\U000e0000" <= character <= "\U000e0fff"
+    return (
+        kind in ("Cc", "Cs", "Zl", "Zp")
+        or is_tag
+        or (
+            kind == "Cf"
+            and character not in JOINERS
+            and unicodedata.bidirectional(character) not in ("AN", "L", "NSM")
+        )
     )
 
 
