@@ -73,9 +73,10 @@ def take_over(
         if row["holder"] == "nobody" and not _runs(registry, row)
     ]
     later = [row["held_until"] for row in wanted if row["holder"] == "other"]
-    rows = ledger._core.adopt(free) if free else []
-    if rows or later:
+    if free or later:
+        # First: it may find no thread, and what is taken over has to be put.
         ledger.follow(registry)
+    rows = ledger._core.adopt(free) if free else []
     count = sum(put(registry, ledger, row, proven) for row in rows)
     return count, min(later, default=None)
 

@@ -116,6 +116,26 @@ def test_f3_a_text_that_cannot_be_read_keeps_nothing_else_back(path: Path, table
     assert others == [["completed", "whole", True], 2]
 
 
+def test_f3_what_cannot_be_served_is_not_taken_over(path: Path) -> None:
+    """F3: with no thread to be had, the event stays for whoever asks next."""
+    live(path, "dispatch().result(30)")
+    script = """
+        from hermes_core import _workers
+
+        def refuse(*_):
+            raise RuntimeError("no thread")
+
+        start, _workers.start_thread = _workers.start_thread, refuse
+        try:
+            registry.restore(session_keys=["a"])
+        except RuntimeError:
+            say("refused")
+        _workers.start_thread = start
+        say(registry.restore(session_keys=["a"]))
+    """
+    assert live(path, script) == ["refused", 1]
+
+
 def test_owners_that_are_equal_are_told_apart(path: Path) -> None:
     """F3: each gets back what is its own."""
     live(
