@@ -6,12 +6,15 @@ exercise.py [--times 3] [--count 24]
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
+import json
 import logging
 import sys
 import threading
 
 import hermes_core as hc
+from hermes_core import _json
 from leaks import ledgers, mailboxes, surface
 from leaks.surface import CASES, Tracked
 from leaks.workloads import WORKLOADS
@@ -30,6 +33,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=24, help="how often a workload does its work")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)  # runners that raise are logged
+    # CPython 3.11 reads a digit that a zero made of text does not have (cpython.supp); its address
+    # then counts as uninitialised wherever the zero goes.
+    _json.loads = functools.partial(
+        json.loads, parse_int=lambda text: int(text) if text != "0" else 0
+    )
     for case in dict.fromkeys(case for cases in CASES.values() for case in cases):
         tracked = Tracked()
         for _ in range(options.times):
