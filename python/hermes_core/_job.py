@@ -28,6 +28,7 @@ class Job:
         "key",
         "ledger",
         "record",
+        "redact",
         "result",
         "run",
         "runner",
@@ -46,6 +47,8 @@ class Job:
         #: Where it is written down, and under which of its owner's keys.
         self.ledger: Ledger | None = None
         self.key: str | None = None
+        #: Makes of its texts what may be stored and shown.
+        self.redact: Callable[[str], str] | None = None
         #: Its event before a worker tells it, and afterwards, in full, where no ledger keeps it.
         self.ending: dict[str, Any] | None = None
         self.event: dict[str, Any] | None = None

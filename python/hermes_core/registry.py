@@ -175,8 +175,10 @@ class DelegationRegistry:
         if not callable(job.runner):
             raise TypeError(f"runner must be callable, not {type(job.runner).__name__}")
         owner = address(record)
-        if self.redact is not None:
-            job.record = record = _redact.fields(record, self.redact)
+        # The one in force now is so at the end, too.
+        job.redact = self.redact
+        if job.redact is not None:
+            job.record = record = _redact.fields(record, job.redact)
         ledger = job.ledger = job.ledger or self._ledger
         text = ""
         if ledger.keeps_texts:
@@ -412,8 +414,8 @@ class DelegationRegistry:
 
     def _end(self, job: Job, event: dict[str, Any]) -> None:
         record, ledger = job.record, job.ledger or self._ledger
-        if self.redact is not None:
-            event = _redact.fields(event, self.redact)
+        if job.redact is not None:
+            event = _redact.fields(event, job.redact)
         status = event["status"]
         record["status"], record["completed_at"] = status, event["completed_at"]
         word = _outcome.status_word(status)

@@ -199,6 +199,7 @@ class Installation:
         _tui.leave()
         async_delegation._refusal = None
         async_delegation._ledger_for = None
+        async_delegation._registry.redact = None
         moved = self._queue.uninstall()
         self._records.uninstall()
         _ledger.flush()

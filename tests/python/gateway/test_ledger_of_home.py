@@ -16,7 +16,7 @@ import pytest
 from adapter_support import Child, Host, dispatch, take, until
 from durable_support import home, rows
 
-from hermes_core import gateway
+from hermes_core import async_delegation, gateway
 from hermes_core.gateway import _ledger
 
 __all__ = ["home"]
@@ -153,6 +153,7 @@ def test_an_uninstall_leaves_nothing_behind_and_an_install_goes_on(
     until(lambda: len(installed.queue.pending()) == 1, "it has ended")
     gateway.uninstall()
     assert [row["delivery"] for row in rows(home)] == [None, "delivered"]
+    assert (async_delegation._ledger_for, async_delegation._registry.redact) == (None, None)
     child.go.set()
     assert {event["summary"] for event in take(installed.queue, 2)} == {"before", "in between"}
     until(lambda: rows(home)[0]["delivery"] == "delivered", "the last is delivered")

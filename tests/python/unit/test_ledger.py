@@ -174,6 +174,22 @@ def test_f34_the_hook_sees_every_text_and_a_broken_one_lets_none_through(make: M
         assert "CANARY" not in text
 
 
+def test_f34_the_hook_at_the_dispatch_is_the_one_at_the_end(make: Make) -> None:
+    """F34: a host that takes its hook away does not lay open what is under way."""
+    registry = make(redact=lambda text: text.replace("CANARY", "-"))
+    go = threading.Event()
+
+    def runner() -> dict[str, Any]:
+        go.wait(30)
+        return {"summary": "CANARY"}
+
+    handle = registry.dispatch(goal="a task", session_key="a", runner=runner)
+    registry.redact = None
+    go.set()
+    handle.result(30)
+    assert registry.queue.get(timeout=30)["summary"] == "-"
+
+
 def test_values_that_json_cannot_carry_are_delivered_as_they_are(make: Make) -> None:
     registry = make()
     thing = object()
