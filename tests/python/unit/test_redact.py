@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -155,13 +156,14 @@ def test_ctrl_c_in_a_hook_is_the_users() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         _redact.redacted("a", interrupted)
-    registry = hc.DelegationRegistry()
 
-    def runner() -> dict[str, Any]:
-        registry.redact = interrupted
-        return {"summary": CANARY}
+    def on_a_worker(text: str) -> str:
+        if threading.current_thread() is threading.main_thread():
+            return text
+        raise KeyboardInterrupt
 
-    registry.dispatch(goal="a", runner=runner)
+    registry = hc.DelegationRegistry(redact=on_a_worker)
+    registry.dispatch(goal="a", runner=lambda: {"summary": CANARY})
     event = registry.queue.get(timeout=10)
     assert (event["status"], event["summary"]) == ("completed", _redact.WITHHELD)
     assert registry.active_count() == 0
