@@ -7,7 +7,9 @@ SECONDS ?= 60
 CASES ?= 20000
 COUNT ?= 1000000
 # What is compared with a later gateway, too: the shapes that 0.17.0 does not have.
-LATER := $(addprefix tests/python/differential/test_,batches.py failure_classes.py registry.py)
+LATER := $(addprefix tests/python/differential/test_,batches.py deliveries.py failure_classes.py registry.py)
+# What is about the claims that 0.19.0 has.
+CLAIMS := $(addprefix tests/python/gateway/test_,claims.py claims_switches.py)
 
 .PHONY: help run test test-rust test-python test-pythons differential loom loom-long proptest-long fuzz \
     check format bench instructions instructions-record wheel storm leaks crash soak valgrind clean env \
@@ -16,7 +18,7 @@ LATER := $(addprefix tests/python/differential/test_,batches.py failure_classes.
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## the main job: sessions and chats of the real gateway delegate, every result must come home
+run: ## the main job: users of the real gateway delegate (HERMES=0.17.0: another), every result must come home
 	@scripts/run $(ARGS)
 
 test: test-rust test-python ## all tests: the core without Python, then the wheel beside the gateway
@@ -26,7 +28,7 @@ test-rust:
 
 test-python: env gateways
 	PYTHONPATH=.run/gateways/0.19.0 $(TEST) -m pytest -q tests/python/unit/test_notification.py \
-	    $(LATER)
+	    $(LATER) $(CLAIMS)
 	HERMES_AGENT_TREES=.run/gateways HERMES_CORE_PROCESS_TIMES=$(TIMES) $(TEST) -m pytest $(ARGS)
 
 # Later gateways, as files alone: for the batch form, and to be refused.
@@ -57,13 +59,14 @@ proptest-long: ## the property tests, fifty times as long
 fuzz: ## each fuzz target for SECONDS, 60 unless told
 	scripts/fuzz $(SECONDS)
 
-check: env ## formats, lints, types, stubs
+check: env ## formats, lints, imports, types, stubs
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets --features python -- -D warnings
 	.venv-test/bin/ruff format --check
 	.venv-test/bin/ruff check
+	$(TEST) tests/python/unit/layout.py
 	$(TEST) -m mypy
 	$(TEST) -m mypy.stubtest hermes_core._core --allowlist tests/python/typing/stubtest_allowlist.txt
 
@@ -105,6 +108,6 @@ env:
 	@scripts/python scripts/env.py .venv-test requirements/test.txt
 
 clean: ## remove what the other words made
-	rm -rf target dist .run .venv-run .venv-test .venv-3.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf target dist .run .venv-run* .venv-test .venv-3.* .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f python/hermes_core/*.so

@@ -1,6 +1,7 @@
 """Keep a private environment up to date: the pinned tools, and this checkout's wheel.
 
     python scripts/env.py .venv-test requirements/test.txt
+    python scripts/env.py .venv-run-0.19.0 hermes-agent==0.19.0
 
 Does nothing when it is up to date. The wheel is built once for all environments.
 """
@@ -44,7 +45,9 @@ def main() -> int:
     """Bring the environment up to date, part by part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("venv", type=Path, help="the environment's folder")
-    parser.add_argument("requirements", type=Path, help="what is installed beside the wheel")
+    parser.add_argument(
+        "requirements", help="what is installed beside the wheel: a file of requirements, or one"
+    )
     parser.add_argument("--without-wheel", action="store_true", help="leave our wheel out")
     options = parser.parse_args()
     for name in ASTRAY:
@@ -54,7 +57,7 @@ def main() -> int:
         with _alone():
             venv = ROOT / options.venv
             _environment(venv)
-            _requirements(venv, ROOT / options.requirements)
+            _requirements(venv, options.requirements)
             if not options.without_wheel:
                 _install_wheel(venv, _wheel(venv))
     except subprocess.CalledProcessError:
@@ -87,16 +90,19 @@ def _environment(venv: Path) -> None:
     _step(f"creating {venv.name}", [sys.executable, "-m", "venv", str(venv)])
 
 
-def _requirements(venv: Path, requirements: Path) -> None:
+def _requirements(venv: Path, requirements: str) -> None:
     """Install the pinned packages."""
     stamp = venv / "requirements.stamp"
-    # One file may include another, so all of them count.
-    wanted = sys.version + _digest(sorted(requirements.parent.glob("*.txt")))
-    if _read(stamp) == wanted:
+    file = ROOT / requirements
+    if file.is_file():
+        # One file may include another, so all of them count.
+        wanted, what = _digest(sorted(file.parent.glob("*.txt"))), ["-r", str(file)]
+    else:
+        wanted, what = requirements, [requirements]
+    if _read(stamp) == sys.version + wanted:
         return
-    command = [*_pip(venv, "install"), "-r", str(requirements)]
-    _step(f"installing {requirements.relative_to(ROOT)}", command)
-    stamp.write_text(wanted, encoding="utf-8")
+    _step(f"installing {requirements}", [*_pip(venv, "install"), *what])
+    stamp.write_text(sys.version + wanted, encoding="utf-8")
 
 
 def _wheel(venv: Path) -> Path:

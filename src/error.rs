@@ -1,7 +1,7 @@
 //! The one error enum of the core.
 
 /// What can go wrong in the core. Each message says what was wrong and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A take found no matching event within its time.
@@ -16,9 +16,9 @@ pub enum Error {
     /// The queue was shut down.
     #[error("the queue was shut down; make a new one to go on")]
     ShutDown,
-    /// A mailbox has a new owner's event, and its host has not said yet whether it owns it.
-    #[error("a new owner's event came; judge what unjudged() gives, then take again")]
-    Unjudged,
+    /// A mailbox's owner predicate has not been asked yet of an event's address.
+    #[error("an event of a new address came; answer what next_question() gives, then take again")]
+    Undecided,
     /// `task_done` was called more often than events were put.
     #[error("task_done() called too many times; call it once for each event taken")]
     TooManyDone,
@@ -48,6 +48,14 @@ pub enum Error {
         found: i64,
         /// The newest that is known.
         known: i64,
+    },
+    /// The file is another program's.
+    #[error("{path} is not a ledger: {reason}; use another path")]
+    NotALedger {
+        /// The file.
+        path: String,
+        /// Whose it is.
+        reason: String,
     },
     /// The ledger's file, or its folder, cannot be written.
     #[error("the ledger {path} cannot be written: {reason}; make it writable, or use another path")]
@@ -90,6 +98,9 @@ pub enum Error {
     /// A write takes long; it may still come to be.
     #[error("the ledger has not answered yet; it goes on, or see to its disk")]
     LedgerSlow,
+    /// The dispatch with the same key was given up before its row was written.
+    #[error("the dispatch with the same key was interrupted before it began; dispatch it again")]
+    Withdrawn,
     /// The ledger was closed before the write was done.
     #[error("the ledger was closed; open it anew")]
     LedgerClosed,

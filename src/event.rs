@@ -15,11 +15,11 @@ pub mod kind {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owner {
     /// The gateway's routing key; empty for the single-session CLI.
-    pub session_key: String,
+    pub session_key: Box<str>,
     /// The TUI tab that asked.
-    pub origin_ui_session_id: String,
+    pub origin_ui_session_id: Box<str>,
     /// The asking agent's durable session id.
-    pub parent_session_id: String,
+    pub parent_session_id: Box<str>,
     /// The owner's epoch when it asked; absent where its age does not matter.
     pub epoch: Option<NonZeroU32>,
 }
@@ -28,19 +28,19 @@ pub struct Owner {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector {
     /// Matches [`Owner::session_key`].
-    pub session_key: String,
+    pub session_key: Box<str>,
     /// Matches [`Owner::origin_ui_session_id`].
-    pub origin_ui_session_id: String,
+    pub origin_ui_session_id: Box<str>,
     /// Matches [`Owner::parent_session_id`].
-    pub parent_session_id: String,
+    pub parent_session_id: Box<str>,
 }
 
 impl Selector {
     fn pairs<'a>(&'a self, owner: &'a Owner) -> impl Iterator<Item = (&'a str, &'a str)> {
         [
-            (self.session_key.as_str(), owner.session_key.as_str()),
-            (self.origin_ui_session_id.as_str(), owner.origin_ui_session_id.as_str()),
-            (self.parent_session_id.as_str(), owner.parent_session_id.as_str()),
+            (&*self.session_key, &*owner.session_key),
+            (&*self.origin_ui_session_id, &*owner.origin_ui_session_id),
+            (&*self.parent_session_id, &*owner.parent_session_id),
         ]
         .into_iter()
         .filter(|(wanted, _)| !wanted.is_empty())
@@ -65,10 +65,18 @@ pub struct Route<'a> {
     pub session_key: Option<&'a str>,
     /// The kind; absent for a value that is not an event.
     pub kind: Option<&'a str>,
-    /// The delegation that the event ends, for the registry to see it leave.
+    /// The delegation that the event ends.
     pub delegation_id: Option<&'a str>,
     /// The whole address as one text, for those who own by more than a key; absent where nobody does.
     pub full: Option<&'a str>,
-    /// The owner's epoch when what the event ends began; absent where its age does not matter.
-    pub epoch: Option<NonZeroU32>,
+}
+
+/// An owner and a kind as one text, for those who own by more than a key; `None` if it is nobody's.
+pub fn full_address(kind: &str, owner: &Owner) -> Option<String> {
+    let Owner { session_key, origin_ui_session_id, parent_session_id, .. } = owner;
+    let fields = [session_key, origin_ui_session_id, parent_session_id];
+    let is_anybodys = fields.iter().any(|field| !field.is_empty());
+    let texts = std::iter::once(kind).chain(fields.map(|field| &**field));
+    // With the lengths: a text may have any separator in it.
+    is_anybodys.then(|| texts.map(|text| format!("{}:{text}", text.len())).collect())
 }

@@ -61,15 +61,15 @@ steps! {
     Drop "drop",
     /// A new epoch is about to be written.
     NewEpoch "new_epoch",
-    /// A redelivery by hand is about to be written.
+    /// A redelivery that a person asked for is about to be written.
     Redeliver "redeliver",
-    /// A drop by hand is about to be written.
+    /// A drop that a person asked for is about to be written.
     Discard "discard",
     /// A request to stop is about to be written.
     Cancel "cancel",
     /// A row is about to be adopted.
     Adopt "adopt",
-    /// Everything held is about to be given up.
+    /// Everything claimed is about to be given up.
     Release "release",
     /// Old rows are about to be deleted.
     Retain "retain",
@@ -77,16 +77,16 @@ steps! {
     Commit "commit",
     /// It is committed, nobody knows yet.
     Committed "committed",
-    /// Everybody who waited for it has been told.
+    /// Everybody who waited for it has its answer.
     Answered "answered",
     /// Rows are about to be read.
     Read "read",
     /// The write-ahead log is about to be copied into the file.
     Checkpoint "checkpoint",
-    /// A damaged file's rows are about to be carried over.
-    Salvage "salvage",
+    /// A damaged file's rows are about to be recovered.
+    Quarantine "quarantine",
     /// They are in a new file beside it.
-    Salvaged "salvaged",
+    Recovered "recovered",
     /// The damaged file has its other name; there is none in its place.
     SetAside "set_aside",
     /// The same, and its log has its other name.

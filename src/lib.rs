@@ -5,22 +5,16 @@
 //! the registry of delegations, the completion queue, the capacity cap and the notification text.
 //! It knows no Python; the `python` feature adds the binding that hermes-agent imports.
 
-pub mod capacity;
+pub mod delegation;
 pub mod error;
 pub mod event;
 pub mod failpoint;
-pub mod guard;
-pub mod handoff;
 pub mod ledger;
-pub mod notification;
+pub mod memory;
 pub mod queue;
-pub mod registry;
-pub mod routing;
+pub mod state;
 pub mod sync;
-pub mod timer;
-pub mod value;
-pub mod wake;
-pub mod woken;
+pub mod text;
 
 #[cfg(feature = "python")]
 mod python;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hermes_core::value::{Decoded, FieldText, Fields, Key, Value};
+use hermes_core::text::fields::{Decoded, FieldText, Fields, Key, Value};
 
 /// A handle to a text.
 #[derive(Clone, Copy)]

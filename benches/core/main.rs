@@ -7,14 +7,16 @@ mod event;
 
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
+use hermes_core::delegation::{DelegationRegistry, Dispatched, End, Request};
 use hermes_core::event::{Owner, Route, kind};
-use hermes_core::guard::{Place, guard};
-use hermes_core::notification::{Clock, format};
-use hermes_core::queue::{CompletionQueue, DeliveryObserver, Wanted};
-use hermes_core::registry::{DelegationRegistry, State};
-use hermes_core::routing::{identity, parse_session_key};
+use hermes_core::queue::{CompletionQueue, Wanted};
+use hermes_core::state::State;
+use hermes_core::sync::wait::Blocking;
+use hermes_core::text::notification::{Clock, format};
+use hermes_core::text::sanitize::{Place, sanitize};
+use hermes_core::text::session_key::{identity, parse_session_key};
 
 use event::Event;
 
@@ -24,7 +26,6 @@ const ADDRESSED: Route<'_> = Route {
     kind: Some(kind::ASYNC_DELEGATION),
     delegation_id: Some("deleg_00112233445566aa"),
     full: None,
-    epoch: None,
 };
 const LINE: &str = "A line of the summary - with a [dash] or two, and user@example.org.\n";
 
@@ -39,16 +40,16 @@ const SCENARIOS: [(&str, Scenario); 11] = [
     ("notification: short", |times| notification(times, "Nothing wrong in the logs.")),
     ("notification: 5 KB", |times| notification(times, &LINE.repeat(75))),
     ("notification: 1 MB", |times| notification(times, &LINE.repeat(15_000))),
-    ("guard: 1 MB", |times| {
+    ("sanitize: 1 MB", |times| {
         let text = LINE.repeat(15_000);
         for _ in 0..times {
-            black_box(guard(black_box(&text), Place::Line));
+            black_box(sanitize(black_box(&text), Place::Line));
         }
     }),
-    ("guard: 1 MB, each line forged", |times| {
+    ("sanitize: 1 MB, each line forged", |times| {
         let text = "--- RESULT ---\n".repeat(66_000);
         for _ in 0..times {
-            black_box(guard(black_box(&text), Place::Line));
+            black_box(sanitize(black_box(&text), Place::Line));
         }
     }),
     ("routing: parse a session key", |times| {
@@ -65,16 +66,16 @@ const SCENARIOS: [(&str, Scenario); 11] = [
 
 /// A put and the take that follows it.
 fn queue(times: usize, route: Route<'_>) {
-    let queue = CompletionQueue::new(0);
+    let queue = Arc::new(CompletionQueue::new(0));
     for number in 0..times {
         assert!(queue.try_put(black_box(number), black_box(route)).is_ok());
-        assert!(queue.try_take(black_box(Wanted::default())).is_ok());
+        assert!(queue.try_take(&Blocking, black_box(Wanted::default())).is_ok());
     }
 }
 
 /// A put and a take by key, while events of other keys wait.
 fn queue_by_key(times: usize) {
-    let queue = CompletionQueue::new(0);
+    let queue = Arc::new(CompletionQueue::new(0));
     let put = |key: &str, number| {
         let route = Route { session_key: Some(key), delegation_id: None, ..ADDRESSED };
         assert!(queue.try_put(black_box(number), black_box(route)).is_ok());
@@ -87,26 +88,24 @@ fn queue_by_key(times: usize) {
     for (number, key) in (0..times).zip(keys.iter().cycle()) {
         put(key, number);
         let wanted = Wanted { session_key: Some(key), types: None };
-        assert!(queue.try_take(black_box(wanted)).is_ok());
+        assert!(queue.try_take(&Blocking, black_box(wanted)).is_ok());
     }
 }
 
 /// The life of a delegation, without a worker: its event is put, and taken.
 fn registry(times: usize) {
     let queue = Arc::new(CompletionQueue::new(0));
-    let registry = Arc::new(DelegationRegistry::new(50));
-    let observer: Weak<dyn DeliveryObserver> =
-        Arc::<DelegationRegistry<usize>>::downgrade(&registry);
-    queue.observe(observer);
+    let registry = DelegationRegistry::new(queue.clone(), 50);
     for number in 0..times {
-        let owner = Owner { session_key: KEY.to_owned(), ..Owner::default() };
-        let id = registry.dispatch(None, 3, 0, owner, black_box(number)).expect("there is room");
-        let route = Route { delegation_id: Some(&id), ..ADDRESSED };
-        let publish = || queue.publish(number, route, None);
+        let owner = Owner { session_key: KEY.into(), ..Owner::default() };
+        let request = Request { limit: 3, owner, ..Request::default() };
+        let dispatched = registry.dispatch(&Blocking, request, black_box(number));
+        let Ok(Dispatched::New(id)) = dispatched else { panic!("there is room") };
         assert!(registry.begin(&id, |_| true).is_some());
-        assert!(registry.finish(&id, State::Completed, publish));
-        assert!(queue.try_take(Wanted::default()).is_ok());
-        black_box(registry.prune());
+        let state = State::Completed;
+        let end = End { id: &id, state, event: number, text: "".into(), completed_at: 0 };
+        black_box(registry.finish(&Blocking, end, |_| true, |_| ()).expect("it ran"));
+        assert!(queue.try_take(&Blocking, Wanted::default()).is_ok());
     }
 }
 

@@ -29,12 +29,15 @@ BENCHES = Path(__file__).resolve().parents[1]
 #: A later gateway, as files alone.
 LATER_GATEWAY = BENCHES.parent / ".run" / "gateways" / "0.19.0"
 
-ANYWHERE = ("operations", "import")
+ANYWHERE = ("operations", "gateway-queue", "import")
 HERE = (
     "depth",
     "mailboxes",
+    "stages",
+    "plain-data",
     "ledger",
     "durable-queues",
+    "restored",
     "stored",
     "queued-memory",
     "coroutine-memory",

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from hermes_core import async_delegation as ours
-from hermes_core.registry import Job
+from hermes_core.delegation.delegation import Delegation
 
 from .events import EVENT
 from .figures import faster
@@ -93,7 +93,7 @@ def delegations(effort: Effort) -> Iterator[Batch]:
                 peer,
                 dispatch(ours, our_queue, rounds),
                 dispatch(theirs, their_queue, rounds),
-                faster(2),
+                faster(2.2),
             ),
             Case(
                 "delegation",
@@ -101,7 +101,7 @@ def delegations(effort: Effort) -> Iterator[Batch]:
                 peer,
                 to_event(ours, our_queue, through),
                 to_event(theirs, their_queue, through),
-                faster(3),
+                faster(2.5),
             ),
         ]
     logging.disable(logging.NOTSET)
@@ -133,8 +133,8 @@ def records(effort: Effort) -> Iterator[Batch]:
         # Records alone: so many threads do not start.
         for number in range(ours.active_count(), size):
             owner = (f"key {number}", "", "")
-            job, ledger = Job({}, dict, None), ours._registry.ledger._core
-            ours._registry._core.dispatch(None, NO_CAP, 0, owner, job, None, ledger, "", 0.0)
+            one, ledger = Delegation({}, dict), ours._registry.ledger._core
+            ours._registry._core.dispatch(None, NO_CAP, 0, owner, one, None, ledger, "", 0.0)
         for number in range(theirs.active_count(), size):
             theirs._records[f"deleg_{number:08x}"] = {**EVENT, "status": "running"}
         yield [

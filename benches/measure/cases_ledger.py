@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -10,8 +11,11 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from time import perf_counter
 
+import hermes_core as hc
+
 from .durable import AckQueue, BareCommit, Core, LaterGateway, LiteQueue, Runner, folder
-from .figures import at_most_more, faster
+from .events import KEY
+from .figures import at_most, at_most_more, at_most_times_slower, faster
 from .runner import Batch, Case, Effort, Work
 
 #: What a write may take beyond the commit itself.
@@ -157,7 +161,8 @@ def beside_a_commit(effort: Effort) -> Iterator[Batch]:
         works = one_by_one(step(full), insert, times)
         yield [Case("ledger", name, bare.peer, *works, LITTLE)]
         works = one_by_one(step(process), write, times)
-        yield [Case("ledger", f'{name}, "process"', unsynced.peer, *works)]
+        goal = at_most_times_slower(2.5) if step is dispatch else None
+        yield [Case("ledger", f'{name}, "process"', unsynced.peer, *works, goal)]
 
 
 def beside_a_later_gateway(effort: Effort) -> Iterator[Batch]:
@@ -190,6 +195,28 @@ def beside_queues(effort: Effort) -> Iterator[Batch]:
         ('durable dispatch to ack, "process"', Core("process"), LiteQueue()),
     ):
         yield [Case("ledger", name, theirs.peer, lives(ours, times), passages(theirs, times))]
+
+
+def restored(effort: Effort) -> Iterator[Batch]:
+    """What an earlier process left, put back on the queue of its owner."""
+    count = effort.times(500)
+    left = folder() / "delegations.db"
+    leave = f"from measure.durable import leave; core = leave({str(left)!r}, {count})"
+    subprocess.run([sys.executable, "-c", leave], check=True)
+
+    def work() -> float:
+        # With its log.
+        path = shutil.copytree(left.parent, folder(), dirs_exist_ok=True) / left.name
+        registry = hc.DelegationRegistry(ledger=hc.Ledger(path, durability="process"))
+        # Opened, and looked through for damage.
+        assert not registry.ledger.dead_letters()
+        start = perf_counter()
+        restored = registry.restore(session_keys=[KEY], proven=True)
+        taken = perf_counter() - start
+        assert restored == count
+        return taken / count
+
+    yield [Case("ledger", "restored delegation", None, work, None, at_most(25e-6))]
 
 
 def stored(effort: Effort) -> Iterator[Batch]:

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from time import perf_counter
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import hermes_core as hc
 from hermes_core import async_delegation
+from hermes_core.gateway import host_loops, queue_swap
 
 from .events import EVENT, KEY, numbered
 from .figures import at_most_times_slower, faster
@@ -19,6 +21,7 @@ from .runner import Batch, Case, Effort, Work
 
 QUEUE = "queue.Queue"
 SIMPLE_QUEUE = "queue.SimpleQueue"
+PLAIN = "our plain queue"
 
 #: More than a gateway has open at once.
 SESSIONS = 1_000
@@ -33,6 +36,20 @@ def put_get(box: Any, item: object, times: int) -> Work:
         for _ in repeat(None, times):
             put(item)
             get()
+        return (perf_counter() - start) / times
+
+    return work
+
+
+def put_get_in_time(box: Any, item: object, times: int) -> Work:
+    """Seconds per put, and get with a timeout, as the gateway's loops take."""
+
+    def work() -> float:
+        put, get = box.put, box.get
+        start = perf_counter()
+        for _ in repeat(None, times):
+            put(item)
+            get(timeout=0.5)
         return (perf_counter() - start) / times
 
     return work
@@ -110,7 +127,7 @@ def operations(effort: Effort) -> Iterator[Batch]:
             SIMPLE_QUEUE,
             put_get(hc.CompletionQueue(), EVENT, times),
             put_get(queue.SimpleQueue(), EVENT, times),
-            at_most_times_slower(4),
+            at_most_times_slower(4.5),
         ),
         Case(
             group,
@@ -138,6 +155,55 @@ def operations(effort: Effort) -> Iterator[Batch]:
             faster(1),
         )
     ]
+
+
+def installed() -> hc.CompletionQueue[Any]:
+    """A queue in the place of a gateway's own, as an install puts it there."""
+    ours: hc.CompletionQueue[Any] = hc.CompletionQueue()
+    queue_swap.QueueSwap(SimpleNamespace(completion_queue=queue.Queue()), ours).install()
+    return ours
+
+
+def of_a_gateway(effort: Effort) -> Iterator[Batch]:
+    """The queue of an installed gateway, beside the plain one."""
+
+    def loop() -> None:
+        """Stand for a loop of the gateway that may be at work."""
+
+    def take_over(frame: FrameType) -> None:
+        """Let it go on."""
+
+    times = effort.times(50_000)
+    settled, watched, plain = installed(), installed(), hc.CompletionQueue[Any]()
+    queue_swap.watch(host_loops.of(loop), take_over)
+    runners = [loop]  # one more than the swap, which keeps it to put it back
+    queue_swap.adapt()
+    works = (("", put_get), (" in time", put_get_in_time))
+    kinds = (("settled", settled, 1.1), ("watched", watched, 3.0))
+    event = "put + get of an event"
+    yield [
+        Case(
+            "queue",
+            f"{event}{how}, installed gateway's queue, {kind}",
+            PLAIN,
+            work(ours, EVENT, times),
+            work(plain, EVENT, times),
+            at_most_times_slower(most),
+        )
+        for how, work in works
+        for kind, ours, most in kinds
+    ] + [
+        Case(
+            "queue",
+            f"{event}{how}, installed gateway's queue",
+            QUEUE,
+            work(settled, EVENT, times),
+            work(queue.Queue(), EVENT, times),
+            faster(5),
+        )
+        for how, work in works
+    ]
+    runners.clear()
 
 
 def depth(effort: Effort) -> Iterator[Batch]:

@@ -82,6 +82,15 @@ def live_once(path: str) -> None:
     core.settle()
 
 
+def leave(path: str, count: int) -> Core:
+    """Make so many results that nobody takes, for a process to leave when it ends."""
+    core = Core("process", Path(path))
+    for _ in range(count):
+        core.dispatch(dict)
+        core.arrive()
+    return core
+
+
 class LaterGateway:
     """hermes-agent 0.19.0, which writes delegations to `state.db`.
 

@@ -50,6 +50,30 @@ def numbered(number: int, sessions: int | None) -> dict[str, Any]:
     }
 
 
+def record() -> dict[str, Any]:
+    """What a dispatch stores."""
+    ended = ("type", "summary", "error", "api_calls", "duration_seconds", "exit_reason")
+    task = {key: value for key, value in EVENT.items() if key not in ended}
+    return {**task, "status": "running", "completed_at": None}
+
+
+def traced(tasks: int, steps: int) -> dict[str, Any]:
+    """The result of a batch whose subagents tell each step."""
+    trace = [
+        {
+            "step": number,
+            "tool": "terminal",
+            "input": f"grep -n error /var/log/host-{number}.log",
+            "output": _PROSE * 2,
+            "seconds": number / 7,
+            "ok": number % 3 == 0,
+        }
+        for number in range(steps)
+    ]
+    results = [{**result, "tool_trace": trace} for result in batch(tasks)["results"]]
+    return {"results": results, "total_duration_seconds": 60.5}
+
+
 def batch(tasks: int) -> dict[str, Any]:
     """The event of a batch, as hermes-agent 0.19.0 makes it."""
     goals = [f"Read the logs of host {number}" for number in range(tasks)]

@@ -25,7 +25,7 @@ def fill(path: Path, count: int) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")
-        for table in ("delegations", "records", "events"):
+        for table in ("delegations", "long_records", "long_events"):
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             values = [others.get(column, column) for column in columns]
             connection.execute(

@@ -139,7 +139,7 @@ def main() -> None:
             taken = queued(queue.Queue(), count)
         case "record ours":
             core = "hermes_core.async_delegation"
-            taken = dispatched(core, "hermes_core._workers.WorkerPool", "_start", count)
+            taken = dispatched(core, "hermes_core.runtime.workers.WorkerPool", "_start", count)
         case "record theirs":
             tools = "tools.async_delegation"
             pool = f"{tools}._DaemonThreadPoolExecutor"

@@ -113,7 +113,7 @@ def _read(messages: list[dict[str, Any]]) -> Request:
     if messages[-1].get("role") == "tool":
         return Request(at, "tool", text, messages)
     # Behind a question that was never answered, where the process went before the answer came.
-    if "[ASYNC DELEGATION COMPLETE" in text:
+    if "[ASYNC DELEGATION " in text:
         return Request(at, "result", text, messages)
     return Request(at, "child" if _CHILD.match(first) else "user", text, messages)
 

@@ -12,12 +12,14 @@ from . import (
     cases_ledger,
     cases_process,
     cases_queue,
+    cases_stages,
     cases_text,
 )
 from .runner import EARNEST, QUICK, Batch, Effort, measure, with_growth
 
 GROUPS: dict[str, Callable[[Effort], Iterator[Batch]]] = {
     "operations": cases_queue.operations,
+    "gateway-queue": cases_queue.of_a_gateway,
     "depth": cases_queue.depth,
     "delegations": cases_gateway.delegations,
     "records": cases_gateway.records,
@@ -25,10 +27,13 @@ GROUPS: dict[str, Callable[[Effort], Iterator[Batch]]] = {
     "turns": cases_delivery.turns,
     "processor": cases_delivery.processor,
     "mailboxes": cases_delivery.mailboxes,
+    "stages": cases_stages.stages,
     "notifications": cases_text.notifications,
     "batches": cases_text.batches,
+    "plain-data": cases_text.plain_data,
     "ledger": cases_ledger.beside_a_commit,
     "durable-queues": cases_ledger.beside_queues,
+    "restored": cases_ledger.restored,
     "stored": cases_ledger.stored,
     "later-ledger": cases_ledger.beside_a_later_gateway,
     "import": cases_process.import_time,

@@ -11,22 +11,27 @@ import subprocess
 import sys
 import textwrap
 from contextlib import ExitStack, suppress
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 
-from . import chats, live_model, scenario
+from . import chats, live_model, scenario, terminal, unseen
 from .chat_client import ChatGateway
-from .home import HOST, PLUGIN, Model, environment, write_home
+from .cli_client import CliGateway
+from .home import HOST, PLUGIN, Model, environment, has_batches, write_home
 from .journal import Journal, OutOfTime
 from .model_server import KEY, MODEL, ModelServer
-from .report import WIDTH, Live, Screen, table
-from .results import Histories, delegations, place, problems
+from .part import Stuck
+from .report import UNSEEN, WIDTH, Live, Screen, table
+from .results import Histories, Wanted, delegations, place, problems, seen_by_model
 from .script import Script
 from .tui_client import Gateway, GatewayGone, RpcError
 
 TERMINATED = 128 + signal.SIGTERM
 # How long the gateway may take for the histories after the run itself is over.
 HISTORY_SECONDS = 10.0
+# How long a line of a process may be under way that has shown a later one elsewhere.
+START_SECONDS = 5.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -41,6 +46,11 @@ def arguments() -> argparse.Namespace:
         "--without-plugin",
         action="store_true",
         help="the same run on the gateway's own Python, for comparison",
+    )
+    parser.add_argument(
+        "--unseen",
+        action="store_true",
+        help="a copy of the gateway, each function of which that the core knows reads differently",
     )
     parser.add_argument("--timeout", type=float, help="give up after this many seconds")
     parser.add_argument("--keep", action="store_true", help="keep the run's home at success too")
@@ -58,8 +68,10 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.model_base_url and not options.model_name:
         parser.error("--model-base-url needs --model-name")
+    if options.unseen and options.without_plugin:
+        parser.error("--unseen asks how the plugin serves such a gateway")
     if options.timeout is None:
-        options.timeout = 600.0 if options.model_base_url else 120.0
+        options.timeout = 600.0 if options.model_base_url else 300.0
     return options
 
 
@@ -76,7 +88,10 @@ class Run:
         self.home = ROOT / ".run" / f"home-{os.getpid()}-{self.script.nonce}"
         self.gateway: Gateway | None = None
         self.chat_gateway: ChatGateway | None = None
-        self.chats: chats.Chats | None = None
+        self.cli: CliGateway | None = None
+        self.wanted: dict[str, Wanted] = {}
+        # Whether the gateway's own Python runs the delegations.
+        self.by_host = not self.plugin
         self.missing: list[str] = []
 
     def run(self) -> int:
@@ -85,7 +100,7 @@ class Run:
             try:
                 self._play(stack)
                 self._check()
-            except scenario.Stuck as stuck:
+            except Stuck as stuck:
                 self._give_up(str(stuck))
             except (GatewayGone, RpcError, OSError) as error:
                 self._give_up(str(error))
@@ -107,10 +122,13 @@ class Run:
             model = Model(server.base_url, KEY, MODEL)
         write_home(self.home, model)
         env = environment(self.home, model)
+        if self.options.unseen:
+            env["PYTHONPATH"] = str(self._unseen())
         if self.plugin:
             self._switch_on(env)
         self.screen.line(f"model    {model.name} at {model.base_url}", clip=True)
-        self.screen.line(f"gateway  {HOST}, delegation by {self._who()}", clip=True)
+        name = f"{HOST} {metadata.version(HOST)}{', changed' if self.options.unseen else ''}"
+        self.screen.line(f"gateway  {name}, delegation by {self._who()}", clip=True)
         Live(self.screen, self.journal, self.script)
         work = self.home / "work"
         work.mkdir()
@@ -121,6 +139,8 @@ class Run:
             # Now, so that it is there when the first part is over.
             self.chat_gateway = ChatGateway(env, work, self.journal)
             stack.callback(self.chat_gateway.close)
+            self.cli = CliGateway(env, work, self.journal)
+            stack.callback(self.cli.close)
         if not self.journal.wait(lambda: bool(self.journal.first("tui.gateway.ready")), 60):
             raise GatewayGone("the gateway does not say that it is ready")
         if server is None:
@@ -128,7 +148,9 @@ class Run:
             self._must_be_active()
             live_model.play(self.gateway, self.script, self.journal, self.options.timeout)
             return
-        play = scenario.Scenario(self.gateway, server, self.script, self.journal)
+        self.wanted = scenario.wanted(batches=has_batches())
+        play = scenario.Scenario(self.gateway, server, self.script, self.journal, self.wanted)
+        self.wanted = self.wanted | chats.WANTED | terminal.WANTED
         play.open()
         self._must_be_active()
         play.play()
@@ -138,8 +160,11 @@ class Run:
             if not play.answered(session, label)
         ]
         assert self.chat_gateway is not None
-        self.chats = chats.Chats(self.chat_gateway, server, self.script, self.journal)
-        self.chats.play()
+        assert self.cli is not None
+        chats.Chats(self.chat_gateway, server, self.script, self.journal).play()
+        terminal.Terminal(self.cli, server, self.script, self.journal).play()
+        if status := self.cli.close():
+            self.missing.append(f"the CLI ended with the status {status}")
 
     def _who(self) -> str:
         return "the hermes-core plugin" if self.plugin else "its own Python"
@@ -157,7 +182,16 @@ class Run:
         )
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
-            raise scenario.Stuck(f"`{PLUGIN} enable` failed: {said[-1] if said else 'no output'}")
+            raise Stuck(f"`{PLUGIN} enable` failed: {said[-1] if said else 'no output'}")
+
+    def _unseen(self) -> Path:
+        """Make the changed copy of the gateway."""
+        # What the core knows stands in its wheel.
+        from hermes_core.gateway import versions
+
+        folder = self.home / "gateway"
+        unseen.make(folder, versions.modules())
+        return folder
 
     def _must_be_active(self) -> None:
         """Go on only if the plugin is at work in the gateway's process."""
@@ -166,22 +200,49 @@ class Run:
         assert self.gateway is not None
         plugins = self.gateway.request("plugins.list").get("plugins") or []
         if not any(p.get("name") == PLUGIN and p.get("enabled") for p in plugins):
-            raise scenario.Stuck(f"the gateway has not loaded the plugin {PLUGIN}")
-        maps = Path(f"/proc/{self.gateway.pid}/maps")
-        if maps.exists() and "hermes_core" not in maps.read_text(errors="replace"):
-            raise scenario.Stuck("the gateway's process has not loaded the native core")
-        self.screen.line(f"plugin   {PLUGIN} is loaded in the gateway, process {self.gateway.pid}")
+            raise Stuck(f"the gateway has not loaded the plugin {PLUGIN}")
+        self.journal.wait(lambda: bool(self._said("tui")), START_SECONDS)
+        said, log = self._said("tui"), self._log()
+        if "hermes_core stands aside" in said + log:
+            self.by_host = True
+            self.screen.line("plugin   stands aside: this gateway is not one that the core knows")
+        elif trouble := self._not_served("tui"):
+            raise Stuck(trouble)
+        else:
+            self.screen.line(f"plugin   {said.partition(': ')[2] or 'at work'}", clip=True)
+
+    def _log(self) -> str:
+        return "".join(p.read_text(errors="replace") for p in (self.home / "logs").glob("*.log"))
+
+    def _said(self, front_end: str) -> str:
+        """What the core said as it was put in place in a front end's process."""
+        first = self.journal.first("core", "", front_end)
+        return first.text("text") if first else ""
+
+    def _not_served(self, front_end: str) -> str:
+        """What is wrong with how the core serves a front end, by what it said there itself."""
+        said = self._said(front_end)
+        if not said:
+            # In a gateway that is known by its version alone it says so in the log.
+            anywhere = self.journal.first("core")
+            return (
+                f"the core does not say that it serves the {front_end} gateway" if anywhere else ""
+            )
+        for part in ("registry", "queue"):
+            how = f"{part} {'by shape' if self.options.unseen else 'exact'}"
+            if how not in said:
+                return f'not "{how}" in the {front_end} gateway: {said}'
+        return ""
 
     def _check(self) -> None:
         """Draw the table and note what is missing or out of place."""
         tasks = delegations(self.journal, self.script)
         place(tasks, self._histories(), self.journal)
-        wanted = {} if self.real else dict(scenario.WANTED)
-        if self.chats is not None:
-            tasks += self.chats.delegations()
-            wanted |= chats.WANTED
+        tasks += seen_by_model(self.journal, UNSEEN)
         table(self.screen, tasks, self.journal)
-        self.missing += problems(tasks, wanted, self.plugin)
+        self.missing += problems(tasks, self.wanted, self.script, by_host=self.by_host)
+        if not self.by_host and not self.real:
+            self.missing += filter(None, map(self._not_served, ("tui", "chats", "cli")))
         for kind, words in (
             ("model.failed", "the scripted model failed:"),
             ("model.unknown", "the scripted model was asked something it has no line for"),
@@ -189,7 +250,7 @@ class Run:
             self.missing += [f"{words} {e.name}".rstrip() for e in self.journal.all(kind)]
 
     def _histories(self) -> Histories | None:
-        if self.gateway is None or self.journal.first("gateway.ended"):
+        if self.gateway is None or self.journal.first("gateway.ended", "", "tui"):
             return None
         self.journal.extend(HISTORY_SECONDS)
         with suppress(GatewayGone, RpcError, OutOfTime):
@@ -217,7 +278,7 @@ class Run:
         for problem in self.missing:
             for part in textwrap.wrap(f"- {problem}", WIDTH - 2, subsequent_indent="  "):
                 self.screen.line(f"  {part}", "bad")
-        for gateway in (self.gateway, self.chat_gateway):
+        for gateway in (self.gateway, self.chat_gateway, self.cli):
             if gateway is None or not gateway.stderr_tail:
                 continue
             self.screen.line()

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .journal import Journal
-from .tui_client import GatewayGone, pipe
+from .tui_client import CORE, GatewayGone, pipe
 
 STOP_SECONDS = 15.0
 
@@ -26,10 +26,11 @@ class ChatGateway:
         self.journal = journal
         self.stderr_tail: collections.deque[str] = collections.deque(maxlen=40)
         self._stopping = False
+        path = [*filter(None, [env.get("PYTHONPATH")]), str(Path(__file__).resolve().parents[1])]
         # As for the TUI's gateway: a session of its own, so that the whole group can be ended.
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.chat_host"],
-            env={**env, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+            env={**env, "PYTHONPATH": os.pathsep.join(path)},
             cwd=cwd,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -88,8 +89,10 @@ class ChatGateway:
             else:
                 self.journal.add("chat.message", message["chat"], "", {"text": message["text"]})
         if not self._stopping:
-            self.journal.add("gateway.ended")
+            self.journal.add("gateway.ended", "", "chats")
 
     def _read_stderr(self) -> None:
         for line in pipe(self._process.stderr):
             self.stderr_tail.append(line.rstrip("\n"))
+            if line.startswith(CORE):
+                self.journal.add("core", "", "chats", {"text": line.strip()})

@@ -36,11 +36,11 @@ class StdioAdapter(LocalAdapter):
         self._out = out
         self._reading: asyncio.Task[None] | None = None
 
-    async def connect(self) -> bool:
+    async def connect(self, *, is_reconnect: bool = False) -> bool:
         """Begin to read."""
         self._reading = asyncio.create_task(self._read())
         self._write({"connected": True})
-        return await super().connect()
+        return await super().connect(is_reconnect=is_reconnect)
 
     async def disconnect(self) -> None:
         """Stop reading."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from .chat_client import ChatGateway
 from .journal import Journal
 from .model_server import ModelServer
-from .results import Delegation
-from .scenario import LOST_SECONDS, STEP_SECONDS, Stuck
-from .script import Block, Script
+from .part import LOST_SECONDS, Part
+from .results import Wanted
+from .script import Script
 
 CHATS = GAMMA, DELTA = "gamma", "delta"
 
@@ -18,20 +16,20 @@ TASKS = {
     "C2": (GAMMA, "look up the dates"),
     "D1": (DELTA, "draw the diagram"),
 }
-WANTED = {label: (chat, "completed") for label, (chat, _) in TASKS.items()}
+WANTED = {label: Wanted(chat) for label, (chat, _) in TASKS.items()}
 QUESTION = "Q8", "what are you at?"
 
 
-class Chats:
+class Chats(Part):
     """Plays the people in both chats."""
+
+    front_end = "chats"
 
     def __init__(
         self, gateway: ChatGateway, server: ModelServer, script: Script, journal: Journal
     ) -> None:
+        super().__init__(server, script, journal)
         self.gateway = gateway
-        self.gates = server.gates
-        self.script = script
-        self.journal = journal
 
     def play(self) -> None:
         """Go through both situations."""
@@ -54,27 +52,6 @@ class Chats:
         """Whether the person who asked got the answer."""
         answer = self.script.answer(QUESTION[0])
         return any(answer in e.text("text") for e in self.journal.all("chat.message", GAMMA))
-
-    def delegations(self) -> Iterator[Delegation]:
-        """What became of each background task, as the model saw it."""
-        for began in self.journal.all("model.dispatched"):
-            if began.session not in CHATS:
-                continue
-            asked = self.journal.first("child.asked", "", began.name)
-            ended = self.journal.first("child.answered", "", began.name)
-            handle = began.text("delegation")
-            task = Delegation(began.name, began.session, "", handle, None)
-            task.started = asked and asked.at
-            task.ended = ended and ended.at
-            for entry in self.journal.all("reentry", None, handle):
-                block = entry.data["block"]
-                assert isinstance(block, Block)
-                task.entered.append((entry.session, entry.at, block))
-                task.state = block.status
-            yield task
-
-    def _case(self, title: str) -> None:
-        self.journal.add("case", "", title)
 
     def _start(self, label: str) -> None:
         """Have the model delegate, and wait until the child is at work and the turn is over."""
@@ -113,15 +90,4 @@ class Chats:
             said = self.journal.all("chat.message", TASKS[label][0])
             return any(token in entry.text("text") for entry in said)
 
-        self.journal.wait(back, LOST_SECONDS, f"{label} is not back")
-
-    def _until(
-        self, condition: Callable[[], bool], otherwise: str, seconds: float = STEP_SECONDS
-    ) -> None:
-        gone = "gateway.ended"
-        if not self.journal.wait(
-            lambda: condition() or bool(self.journal.first(gone)), seconds, otherwise
-        ):
-            raise Stuck(otherwise)
-        if not condition():
-            raise Stuck(f"the messaging gateway ended by itself; {otherwise}")
+        self._back(back, f"{label} is not back")

@@ -47,8 +47,11 @@ memory:                        # reviews the conversation with calls of its own 
 curator:                       # the same for skills
   enabled: false
 
+display:
+  busy_input_mode: queue       # what is written into a turn that a result began comes after it
+
 delegation:
-  max_async_children: 8
+  max_async_children: 8        # later gateways know the next one alone
   max_concurrent_children: 8   # also the cap on delegate_task calls in one answer of the model
 
 # The messaging gateway's side of HERMES_TUI_TOOLSETS below.
@@ -98,3 +101,9 @@ def environment(home: Path, model: Model) -> dict[str, str]:
 
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def has_batches() -> bool:
+    """Whether one call can dispatch several children in the background, as a unit."""
+    file = metadata.distribution(HOST).locate_file("tools/async_delegation.py")
+    return "def dispatch_async_delegation_batch(" in Path(str(file)).read_text(encoding="utf-8")

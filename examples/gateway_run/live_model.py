@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from .journal import Journal
+from .part import Stuck
 from .results import delegations, handle_of
-from .scenario import ALPHA, BETA, Stuck
+from .scenario import ALPHA, BETA
 from .script import Block, Script
 from .tui_client import Gateway
 

@@ -19,8 +19,8 @@ class LocalAdapter(BasePlatformAdapter):
         super().__init__(config, Platform.LOCAL)
         self._sent = sent
 
-    async def connect(self) -> bool:
-        """Be there."""
+    async def connect(self, *, is_reconnect: bool = False) -> bool:
+        """Be there; later gateways also say whether this is the first time."""
         self._mark_connected()
         return True
 

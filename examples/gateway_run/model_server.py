@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
             journal.add("child.refused", "", seen.label)
             # A bad request is not retried, so the child fails at once, as it would with a model
             # that cannot take its prompt.
-            message = f"the scripted model refuses {seen.label}"
+            message = script.refusal(seen.label)
             self._json(400, {"error": {"message": message, "type": "invalid_request_error"}})
             return
         if seen.part is Part.CHILD:
@@ -197,6 +197,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(text, calls, WORD_SECONDS if seen.part is Part.QUESTION else 0.0)
         else:
             self._json(200, _whole(text, calls))
+        if seen.session and not calls:
+            began = [label for label, _ in seen.handles]
+            for label in [block.label for block in seen.blocks] or began or [seen.label]:
+                journal.add("turn.answered", seen.session, label)
 
     def _json(self, status: int, value: object) -> None:
         data = json.dumps(value).encode()

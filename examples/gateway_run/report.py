@@ -9,11 +9,14 @@ from typing import TextIO
 
 from .chats import CHATS
 from .journal import Entry, Journal
-from .results import Delegation, delivered_after, handle_of, refusal_of
+from .results import Delegation, delivered_after, goals_of, handle_of, refusal_of
 from .script import Script
+from .terminal import OMEGA
 
 WIDTH = 80
-SESSION_COLORS = {"alpha": "36", "beta": "35", "gamma": "34", "delta": "33"}
+SESSION_COLORS = {"alpha": "36", "beta": "35", "gamma": "34", "delta": "33", "omega": "36"}
+# Sessions of front ends of which only what their model is asked is seen.
+UNSEEN = {*CHATS, OMEGA}
 COLORS = {**SESSION_COLORS, "good": "32", "bad": "31", "bold": "1", "dim": "2"}
 MODEL_LINES = {
     "dispatch": "model: calls delegate_task for {label}",
@@ -76,7 +79,7 @@ class Live:
                 return f"{self._label(entry)}: running", ""
             case "tui.subagent.complete":
                 return f"{self._label(entry)}: {entry.text('status') or 'ended'}", ""
-            case "model.dispatched" if entry.session in CHATS:
+            case "model.dispatched" if entry.session in UNSEEN:
                 self.tasks[entry.text("delegation")] = (entry.name, entry.session)
                 return f"{entry.name}: handle {entry.text('delegation')}", ""
             case "reentry":
@@ -96,7 +99,7 @@ class Live:
         handle = handle_of(entry)
         if not handle:
             return "", ""
-        label = self.script.label_of(str(entry.data.get("args"))) or handle
+        label = self.script.label_of("\n".join(goals_of(entry))) or handle
         self.tasks[handle] = (label, entry.session)
         return f"{label}: handle {handle}", ""
 
@@ -127,7 +130,8 @@ def table(screen: Screen, tasks: Sequence[Delegation], journal: Journal) -> None
     """The last word on each delegation."""
     # As wide as the handles are: the gateway's own have 14 characters, the core's 22.
     handle = max((len(task.delegation) for task in tasks), default=10)
-    row = "{:<2} {:<" + str(handle) + "} {:<7} {:<9} {:>13} {:>6} {:>15}"
+    label = max((len(task.label) for task in tasks), default=2)
+    row = "{:<" + str(label) + "} {:<" + str(handle) + "} {:<7} {:<9} {:>13} {:>6} {:>15}"
     head = ("", "delegation", "session", "state", "dispatched in", "ran", "delivered after")
     screen.line()
     screen.line(row.format(*head), "bold")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .journal import Entry, Journal
@@ -12,15 +12,27 @@ from .script import Block, Script
 Histories = Mapping[str, Sequence[Block]]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """How a background task must end, and where."""
+
+    session: str
+    fails: bool = False
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """What the gateway may call it; later ones take the model's error for an answer."""
+        return ("failed", "completed") if self.fails else ("completed",)
+
+
 @dataclass
 class Delegation:
     """One background task, from the tool call to the turn that its result started."""
 
     label: str
     session: str
-    goal: str
     delegation: str
-    dispatched_in: float | None
+    dispatched_in: float | None = None
     started: float | None = None
     ended: float | None = None
     state: str = "running"
@@ -50,30 +62,68 @@ def refusal_of(entry: Entry) -> str:
     return str(result.get("error") if isinstance(result, dict) else result)
 
 
+def goals_of(entry: Entry) -> list[str]:
+    """The goals of a dispatch, as the gateway repeats them: one, or those of a batch."""
+    result = entry.data.get("result")
+    if not isinstance(result, dict):
+        return []
+    goals = result.get("goals")
+    return list(map(str, goals)) if isinstance(goals, list) else [str(result.get("goal") or "")]
+
+
 def delegations(journal: Journal, script: Script) -> list[Delegation]:
-    """Every delegation that got a handle, in the order of dispatch."""
+    """Every delegation of the TUI that got a handle, in the order of dispatch."""
     found: list[Delegation] = []
     for done in journal.all("tui.tool.complete"):
         if not (handle := handle_of(done)):
             continue
-        result = done.data["result"]
-        goal = str(result.get("goal") or "") if isinstance(result, dict) else ""
+        goals = goals_of(done)
         asked = journal.first("tui.tool.start", done.session, done.name)
         task = Delegation(
-            script.label_of(goal) or f"#{len(found) + 1}",
+            script.label_of("\n".join(goals)) or f"#{len(found) + 1}",
             done.session,
-            goal,
             handle,
             done.at - asked.at if asked else None,
         )
-        for entry in journal.all("tui.subagent.start", done.session):
-            if entry.text("goal") == goal:
-                task.started = entry.at
-        for entry in journal.all("tui.subagent.complete", done.session):
-            if entry.text("goal") == goal:
-                task.ended, task.state = entry.at, entry.text("status") or "completed"
+        started, ended = (
+            [
+                e
+                for e in journal.all(f"tui.subagent.{what}", done.session)
+                if e.text("goal") in goals
+            ]
+            for what in ("start", "complete")
+        )
+        if started:
+            task.started = started[0].at
+        if len(ended) == len(goals):
+            task.ended = ended[-1].at
+            task.state = "+".join(sorted({e.text("status") or "completed" for e in ended}))
         found.append(task)
     return found
+
+
+def seen_by_model(journal: Journal, sessions: Collection[str]) -> Iterator[Delegation]:
+    """The same of `sessions` of a front end that tells nothing itself, as the model saw it."""
+    for began in journal.all("model.dispatched"):
+        if began.session not in sessions:
+            continue
+        handle = began.text("delegation")
+        task = Delegation(began.name, began.session, handle)
+        labels = began.name.split("+")
+        asked, ended = (
+            [e for e in journal.all(f"child.{what}") if e.name in labels]
+            for what in ("asked", "answered")
+        )
+        if asked:
+            task.started = asked[0].at
+        if len(ended) == len(labels):
+            task.ended = ended[-1].at
+        for entry in journal.all("reentry", None, handle):
+            block = entry.data["block"]
+            assert isinstance(block, Block)
+            task.entered.append((entry.session, entry.at, block))
+            task.state = block.status
+        yield task
 
 
 def place(tasks: Sequence[Delegation], histories: Histories | None, journal: Journal) -> None:
@@ -84,10 +134,11 @@ def place(tasks: Sequence[Delegation], histories: Histories | None, journal: Jou
     """
     by_id = {task.delegation: task for task in tasks}
     if histories is None:
-        entered = journal.all("reentry")
-        seen = [(e.session, e.data["block"]) for e in entered]
+        seen = [(e.session, e.data["block"]) for e in journal.all("reentry")]
     else:
         seen = [(name, block) for name, blocks in histories.items() for block in blocks]
+        elsewhere = [e for e in journal.all("reentry") if e.session not in histories]
+        seen += [(e.session, e.data["block"]) for e in elsewhere]
     for session, block in seen:
         if isinstance(block, Block) and (task := by_id.get(block.delegation)):
             entry = journal.first("reentry", session, block.delegation)
@@ -111,24 +162,27 @@ def delivered_after(task: Delegation, journal: Journal) -> tuple[float | None, b
 
 
 def problems(
-    tasks: Sequence[Delegation], wanted: Mapping[str, tuple[str, str]], plugin: bool
+    tasks: Sequence[Delegation], wanted: Mapping[str, Wanted], script: Script, *, by_host: bool
 ) -> list[str]:
-    """What is missing or out of place; `wanted` maps each label to its session and state.
+    """What is missing or out of place.
 
-    Empty only if every result arrived once, whole, and where it belongs.
+    Empty only if every result arrived once, whole, where it belongs, and in the words of the
+    gateway or else of the core.
     """
     found: list[str] = []
     got = {task.label for task in tasks}
-    found += [f"{label}: no handle in {wanted[label][0]}" for label in wanted if label not in got]
+    found += [
+        f"{label}: no handle in {wanted[label].session}" for label in wanted if label not in got
+    ]
     for task in tasks:
         name = f"{task.label} ({task.delegation})"
-        session, state = wanted.get(task.label, (task.session, ""))
-        if task.session != session:
-            found.append(f"{name}: dispatched in {task.session}, was asked for in {session}")
+        want = wanted.get(task.label)
+        if want and task.session != want.session:
+            found.append(f"{name}: dispatched in {task.session}, was asked for in {want.session}")
         if task.ended is None:
             found.append(f"{name}: the child has not ended")
-        elif state and task.state != state:
-            found.append(f"{name}: the child ended {task.state}, not {state}")
+        elif want and task.state not in want.states:
+            found.append(f"{name}: the child ended {task.state}, not {' or '.join(want.states)}")
         own = [block for where, _, block in task.entered if where == task.session]
         strays = [where for where, _, _ in task.entered if where != task.session]
         if not own:
@@ -139,10 +193,19 @@ def problems(
             f"{name}: its result entered {where}, it belongs to {task.session}" for where in strays
         ]
         for block in own:
-            if task.label in wanted and block.label != task.label:
+            if block.by_host != by_host:
+                whose = "the gateway's own Python" if block.by_host else "somebody else"
+                found.append(f"{name}: the text was written by {whose}")
+            if not want:
+                continue
+            if block.label != task.label:
                 found.append(f"{name}: the text that came back is about {block.label}")
-            if state and block.status != state:
-                found.append(f"{name}: the text says {block.status}, not {state}")
-            if plugin and block.by_host:
-                found.append(f"{name}: the text was written by the gateway's own Python")
+            if block.status not in want.states:
+                found.append(
+                    f"{name}: the text says {block.status}, not {' or '.join(want.states)}"
+                )
+            for label in task.label.split("+"):
+                words = script.refusal(label) if want.fails else script.token(label)
+                if words not in block.text:
+                    found.append(f"{name}: the text does not hold what the child of {label} said")
     return found

@@ -1,13 +1,17 @@
-"""The run with the scripted model: six situations, each made on purpose by holding answers back."""
+"""The TUI's part of the run with the scripted model.
+
+Its situations are each made on purpose, by holding answers back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from functools import partial
 
 from .journal import Journal
 from .model_server import ModelServer
-from .results import handle_of, refusal_of
+from .part import Part, Stuck
+from .results import Wanted, goals_of, handle_of, refusal_of
 from .script import Script
 from .tui_client import BUSY, Gateway, RpcError
 
@@ -20,17 +24,17 @@ TASKS = {
     "A4": "read the changelog",
     "A5": "count the tests",
     "A6": "name the slowest test",
+    "A7": "find the oldest note",
+    "A8": "find the newest note",
+    "A9": "find the longest note",
     "B1": "compare the formats",
     "B2": "check the links",
     "B3": "collect the figures",
     "B4": "read a page that is not there",
 }
 FAILING = frozenset({"B4"})
-# Label -> the session that asks for it, and how it must end.
-WANTED = {
-    label: (ALPHA if label[0] == "A" else BETA, "failed" if label in FAILING else "completed")
-    for label in TASKS
-}
+# What one call dispatches as a unit, where the gateway can.
+BATCH = "A7", "A8", "A9"
 QUESTIONS = {
     "Q1": (ALPHA, "what is running now?"),
     "Q2": (ALPHA, "what comes next?"),
@@ -42,18 +46,22 @@ QUESTIONS = {
 }
 
 
-# A step that the run cannot do without may take long on a busy machine; a result that is not back
-# after this long in an idle session is lost.
-STEP_SECONDS = 60.0
-LOST_SECONDS = 15.0
+def wanted(*, batches: bool) -> dict[str, Wanted]:
+    """What must come back: label -> the session that asked for it, and how it must end."""
+    labels = [label for label in TASKS if label not in BATCH]
+    labels += ["+".join(BATCH)] if batches else []
+    return {label: Wanted(owner(label), label in FAILING) for label in labels}
 
 
-class Stuck(Exception):
-    """The run cannot go on; the text says what did not happen."""
+def owner(label: str) -> str:
+    """The session that asks for a task."""
+    return ALPHA if label[0] == "A" else BETA
 
 
-class Scenario:
+class Scenario(Part):
     """Plays the user of both sessions."""
+
+    front_end = "tui"
 
     def __init__(
         self,
@@ -61,12 +69,11 @@ class Scenario:
         server: ModelServer,
         script: Script,
         journal: Journal,
+        wanted: Collection[str],
     ) -> None:
+        super().__init__(server, script, journal)
         self.gateway = gateway
-        self.server = server
-        self.gates = server.gates
-        self.script = script
-        self.journal = journal
+        self.wanted = wanted
         self.ids: dict[str, str] = {}
 
     def open(self) -> None:
@@ -85,9 +92,11 @@ class Scenario:
         self._busy_other()
         self._turns_of_the_other_end()
         self._burst()
+        if "+".join(BATCH) in self.wanted:
+            self._batch()
         self._failure()
         # What the situations did not wait for: everything is back, everybody is done.
-        self._delivered(*TASKS)
+        self._delivered(*self.wanted)
         for name in (ALPHA, BETA):
             self._idle(name)
 
@@ -137,6 +146,14 @@ class Scenario:
         self._answer("Q6", "Q7")
         self._delivered("A4", "A5", "A6", "B2", "B3")
 
+    def _batch(self) -> None:
+        self._case("one call of three children, whose results come back together")
+        unit = "+".join(BATCH)
+        self._start(ALPHA, *BATCH, together=True)
+        self._idle(ALPHA)
+        self._end(*BATCH)
+        self._delivered(unit)
+
     def _failure(self) -> None:
         self._case("a child fails: the model refuses it")
         self._start(BETA, "B4")
@@ -144,9 +161,6 @@ class Scenario:
         self._delivered("B4")
 
     # What the user does, and waits for.
-
-    def _case(self, title: str) -> None:
-        self.journal.add("case", "", title)
 
     def _submit(self, session: str, text: str, shown: str) -> None:
         """Send a line as soon as the session takes one."""
@@ -164,15 +178,16 @@ class Scenario:
             else:
                 return
 
-    def _start(self, session: str, *labels: str) -> None:
+    def _start(self, session: str, *labels: str, together: bool = False) -> None:
         """Have the model delegate, and wait until the children are at work."""
         self.gates.hold(*labels)
         tasks = [(label, TASKS[label]) for label in labels]
-        line = self.script.start_line(session, tasks)
-        self._submit(session, line, f"start {', '.join(labels)}")
+        line = self.script.start_line(session, tasks, together=together)
+        unit = "+".join(labels)
+        self._submit(session, line, f"start {unit if together else ', '.join(labels)}")
         for label in labels:
             self._until(
-                partial(self._at_work, label),
+                partial(self._at_work, label, unit if together else label),
                 f"{label}: no child at work after the model called delegate_task",
             )
             if refusal := self._refused():
@@ -208,8 +223,9 @@ class Scenario:
 
     def _delivered(self, *labels: str) -> None:
         """Wait until results are back in their sessions; the verdict says which never came."""
-        what = f"not everything is back of {', '.join(labels)}"
-        self.journal.wait(lambda: all(map(self.back, labels)), LOST_SECONDS, what)
+        self._back(
+            lambda: all(map(self.back, labels)), f"not everything is back of {', '.join(labels)}"
+        )
 
     def _idle(self, session: str) -> None:
         def idle() -> bool:
@@ -221,12 +237,6 @@ class Scenario:
             return bool(last) and last[0].data.get("running") is False
 
         self._until(idle, f"{session} does not become idle")
-
-    def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        if not self.journal.wait(lambda: condition() or self._gone(), STEP_SECONDS, otherwise):
-            raise Stuck(otherwise)
-        if not condition():
-            raise Stuck(f"the gateway ended by itself; {otherwise}")
 
     # What the journal says.
 
@@ -241,17 +251,16 @@ class Scenario:
         """Whether the turn that a result started has ended in its own session."""
         token = self.script.token(label)
         return any(
-            token in e.text("text")
-            for e in self.journal.all("tui.message.complete", WANTED[label][0])
+            token in e.text("text") for e in self.journal.all("tui.message.complete", owner(label))
         )
 
-    def _at_work(self, label: str) -> bool:
-        """Whether `label` has a handle and its child has reached the model, or was refused."""
+    def _at_work(self, label: str, unit: str) -> bool:
+        """Whether `unit` has a handle and the child of `label` is at the model, or was refused."""
         done = self.journal.all("tui.tool.complete")
         handles = [e for e in done if handle_of(e)]
         return bool(self._refused()) or (
             bool(self.journal.first("child.asked", "", label))
-            and any(self.script.label_of(str(e.data.get("args"))) == label for e in handles)
+            and any(self.script.label_of("\n".join(goals_of(e))) == unit for e in handles)
         )
 
     def _ended(self, label: str) -> bool:
@@ -263,9 +272,6 @@ class Scenario:
 
     def _refused(self) -> str:
         return next(filter(None, map(refusal_of, self.journal.all("tui.tool.complete"))), "")
-
-    def _gone(self) -> bool:
-        return bool(self.journal.first("gateway.ended"))
 
     def _ended_since(self, session: str, turns: int) -> bool:
         return self._ends(session) > turns

@@ -16,13 +16,15 @@ from enum import Enum
 Message = Mapping[str, object]
 
 BLOCK = re.compile(r"^\[ASYNC DELEGATION (?:BATCH )?COMPLETE — ([\w-]+)\]", re.MULTILINE)
-STATUS = re.compile(r"^Status: (\S+)", re.MULTILINE)
+# A delegation says how it ended in a line of its own; a batch says it of each task.
+STATUS = re.compile(r"^(?:Status: (\S+)|--- . TASK \d+/\d+.*\(status=(\w+))", re.MULTILINE)
 HANDLE = re.compile(r'"delegation_id": "(\w+)"')
 # What the gateway asks after a session's first turn, where the session has no title yet.
 TITLE = re.compile(r"User: .*\n\nAssistant: ", re.DOTALL)
 # How the gateway's own Python explains a result; the core's formatter has other words for it.
-HOST_WORDS = "A background subagent you dispatched earlier has finished."
+HOST_WORDS = re.compile(r"A background (?:subagent|fan-out of \d+ subagent\(s\)) you dispatched")
 START = "Start in the background:"
+TOGETHER = "Start together in the background:"
 ASK = "Question"
 
 
@@ -44,26 +46,28 @@ class Block:
 
     delegation: str
     status: str
-    labels: tuple[str, ...]
-    by_host: bool  # written by the gateway's own formatter
+    label: str  # of the task that it reports on, or those of a batch
+    text: str
 
     @property
-    def label(self) -> str:
-        """The task the block reports on; several labels in one block would be a mix-up."""
-        return "+".join(self.labels)
+    def by_host(self) -> bool:
+        """Whether the gateway's own formatter wrote it."""
+        return HOST_WORDS.search(self.text) is not None
 
 
 @dataclass(frozen=True)
 class Call:
-    """One delegate_task call that the model makes."""
+    """One delegate_task call that the model makes, with a goal or, for a batch, several."""
 
     label: str
-    goal: str
+    goals: tuple[str, ...]
     context: str
 
     def arguments(self) -> str:
         """The call's arguments, as a model writes them."""
-        return json.dumps({"goal": self.goal, "context": self.context, "background": True})
+        tasks = [{"goal": goal, "context": self.context} for goal in self.goals]
+        what = tasks[0] if len(tasks) == 1 else {"tasks": tasks}
+        return json.dumps({**what, "background": True})
 
 
 @dataclass(frozen=True)
@@ -96,15 +100,21 @@ class Script:
         self.nonce = nonce
         self._session = re.compile(rf"\[(\w+)/{nonce}\]")
         self._task = re.compile(rf"\b(\w+)/{nonce}: ([^;\n]+)")
+        self._label = re.compile(rf"\b(\w+)/{nonce}: ")
         self._question = re.compile(rf"\]\s*{ASK} (\w+):")
         self._token = re.compile(rf"RESULT-(\w+)-{nonce}")
 
     # What the user says.
 
-    def start_line(self, session: str, tasks: Iterable[tuple[str, str]]) -> str:
-        """The user's line that makes the model delegate `tasks`, pairs of label and text."""
+    def start_line(
+        self, session: str, tasks: Iterable[tuple[str, str]], *, together: bool = False
+    ) -> str:
+        """The user's line that makes the model delegate `tasks`, pairs of label and text.
+
+        One call each, or one for all of them.
+        """
         wanted = "; ".join(f"{label}/{self.nonce}: {text}" for label, text in tasks)
-        return f"[{session}/{self.nonce}] {START} {wanted}"
+        return f"[{session}/{self.nonce}] {TOGETHER if together else START} {wanted}"
 
     def question_line(self, session: str, label: str, text: str) -> str:
         """A plain question, which keeps the session busy while the model answers."""
@@ -119,6 +129,10 @@ class Script:
     def child_answer(self, label: str) -> str:
         """The final text of a child."""
         return f"{self.token(label)}: done, with three findings and no open end."
+
+    def refusal(self, label: str) -> str:
+        """The error by which a child fails."""
+        return f"the scripted model refuses {label}"
 
     def answer(self, label: str) -> str:
         """The answer to a question."""
@@ -139,22 +153,15 @@ class Script:
         for index, match in enumerate(found):
             end = found[index + 1].start() if index + 1 < len(found) else len(text)
             body = text[match.start() : end]
-            status = STATUS.search(body)
-            labels = {*self._token.findall(body), *(label for label, _ in self._task.findall(body))}
-            blocks.append(
-                Block(
-                    match[1],
-                    status[1] if status else "?",
-                    tuple(sorted(labels)) or ("?",),
-                    HOST_WORDS in body,
-                )
-            )
+            statuses = sorted({one or other for one, other in STATUS.findall(body)})
+            labels = {*self._token.findall(body), *self._label.findall(body)}
+            status, label = "+".join(statuses) or "?", "+".join(sorted(labels)) or "?"
+            blocks.append(Block(match[1], status, label, body))
         return blocks
 
-    def label_of(self, goal: str) -> str:
-        """The label in a goal, empty when there is none."""
-        match = self._task.search(goal)
-        return match[1] if match else ""
+    def label_of(self, goals: str) -> str:
+        """The label in a goal, empty when there is none; of several goals, all of them."""
+        return "+".join(dict.fromkeys(self._label.findall(goals)))
 
     def _handles(self, messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
         """The delegations that the last answer's calls began."""
@@ -185,10 +192,17 @@ class Script:
         text = users[-1]
         if blocks := self.blocks(text):
             return Seen(Part.REENTRY, owner, blocks=tuple(blocks))
-        if START in text:
-            calls = tuple(
-                Call(label, f"{label}/{self.nonce}: {what.strip()}", f"Asked for in {owner}.")
+        if START in text or TOGETHER in text:
+            goals = {
+                label: f"{label}/{self.nonce}: {what.strip()}"
                 for label, what in self._task.findall(text)
+            }
+            units = [tuple(goals)] if TOGETHER in text else [(label,) for label in goals]
+            calls = tuple(
+                Call(
+                    "+".join(unit), tuple(goals[label] for label in unit), f"Asked for in {owner}."
+                )
+                for unit in units
             )
             return Seen(Part.DISPATCH, owner, "+".join(c.label for c in calls), calls)
         if match := self._question.search(text):

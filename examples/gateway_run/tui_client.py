@@ -17,6 +17,8 @@ from typing import IO, Any
 from .journal import Journal
 
 BUSY = 4009
+# How the line begins by which the core says in a process what of the gateway it serves.
+CORE = "hermes_core "
 
 
 class GatewayGone(Exception):
@@ -129,11 +131,13 @@ class Gateway:
                 self._answers[message["id"]] = message
                 self.journal.touch()
         self._ended = True
-        self.journal.add("gateway.ended")
+        self.journal.add("gateway.ended", "", "tui")
 
     def _read_stderr(self) -> None:
         for line in pipe(self._process.stderr):
             self.stderr_tail.append(line.rstrip("\n"))
+            if line.startswith(CORE):
+                self.journal.add("core", "", "tui", {"text": line.strip()})
 
     def _event(self, params: dict[str, Any]) -> None:
         """Turn an event of the gateway into an entry of the journal."""

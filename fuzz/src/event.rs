@@ -1,7 +1,7 @@
 //! Events of any shape that the binding can hand to the formatter.
 
 use arbitrary::{Result, Unstructured};
-use hermes_core::value::{Key, Number};
+use hermes_core::text::fields::{Key, Number};
 
 use crate::plain::{Event, Plain, Text};
 use crate::words;

@@ -14,23 +14,23 @@ mod plain;
 mod queue_steps;
 
 use arbitrary::{Result, Unstructured};
-use hermes_core::guard::{Place, repair_wtf8};
+use hermes_core::text::sanitize::{Place, repair_wtf8};
 
 /// Splits `key`, and compares the parts with what a naive splitter finds.
 pub fn session_key(key: &[u8]) {
     judge::check_session_key(key);
 }
 
-/// Guards the text as it is and as built from the guard's own words, repairs its bytes.
-pub fn guard(data: &[u8]) {
+/// Sanitizes the text as it is and as built from the words that matter, repairs its bytes.
+pub fn sanitize(data: &[u8]) {
     let (raw, is_repaired) = repair_wtf8(data.to_vec());
     assert_eq!(is_repaired, str::from_utf8(data) != Ok(&raw));
     let units = words::units(&mut Unstructured::new(data)).unwrap_or_default();
     judge::check_repair(&units);
     let built: String = units.iter().filter_map(|&unit| char::from_u32(unit)).collect();
     for place in [Place::Inline, Place::Line, Place::Header] {
-        judge::check_guard(&raw, place);
-        judge::check_guard(&built, place);
+        judge::check_sanitized(&raw, place);
+        judge::check_sanitized(&built, place);
     }
 }
 

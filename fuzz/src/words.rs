@@ -1,4 +1,4 @@
-//! Text built from the words that matter to the guard.
+//! Text built from the words that matter to it.
 
 use arbitrary::{Result, Unstructured};
 

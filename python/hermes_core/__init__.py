@@ -15,18 +15,27 @@ from __future__ import annotations
 import os as _os
 import threading as _threading
 
-from . import _core
-from ._core import LedgerError, ShutDown, __version__
-from ._delivery import Batch, Delivery
-from ._ledger import Ledger
-from ._mailbox import Mailbox
-from ._notification import (
+from hermes_core import _core
+from hermes_core._core import (
+    HermesCoreError,
+    LedgerBusy,
+    LedgerError,
+    LedgerFull,
+    LedgerNewerSchema,
+    NotALedger,
+    ShutDown,
+    __version__,
+)
+from hermes_core.delegation.registry import AtCapacity, DelegationHandle, DelegationRegistry
+from hermes_core.ledger.ledger import Ledger
+from hermes_core.queue.completion_queue import CompletionQueue
+from hermes_core.queue.delivery import Batch, Delivery
+from hermes_core.queue.mailbox import Mailbox
+from hermes_core.text.notification import (
     format_process_notification,
     notification_dedup_key,
     parse_session_key,
 )
-from ._queue import CompletionQueue
-from .registry import AtCapacity, DelegationHandle, DelegationRegistry
 
 __all__ = [
     "AtCapacity",
@@ -35,9 +44,14 @@ __all__ = [
     "DelegationHandle",
     "DelegationRegistry",
     "Delivery",
+    "HermesCoreError",
     "Ledger",
+    "LedgerBusy",
     "LedgerError",
+    "LedgerFull",
+    "LedgerNewerSchema",
     "Mailbox",
+    "NotALedger",
     "ShutDown",
     "__version__",
     "format_process_notification",
@@ -47,5 +61,10 @@ __all__ = [
 
 _core._set_main_thread(_threading.main_thread().ident or 0)
 if hasattr(_os, "register_at_fork"):
-    # What the child inherits goes; the locks are seen to by the C library's own hooks.
-    _os.register_at_fork(after_in_child=_core._after_fork_in_child)
+    # Nobody writes to a disk meanwhile, and what the child inherits goes; the locks are seen to by
+    # the C library's own hooks.
+    _os.register_at_fork(
+        before=_core._before_fork,
+        after_in_parent=_core._after_fork_in_parent,
+        after_in_child=_core._after_fork_in_child,
+    )

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from hermes_core.cli import main
+from hermes_core.cli.main import main
 
 sys.exit(main())

@@ -2,7 +2,8 @@
 
 Names, keyword arguments, return dicts and record keys are those of hermes-agent's
 ``tools/async_delegation.py`` (0.17.0, 0.18.2 and 0.19.0 together). The gateway calls these in place
-of its own, through ``hermes_core.gateway`` or by importing them.
+of its own, through ``hermes_core.gateway`` or by importing them. What a later gateway dispatches
+with besides is kept: values on the record and the event, what can be called as long as it runs.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from ._core import LedgerError
-from ._job import Job, Runner, new_record
-from ._ledger import Ledger
-from ._queue import CompletionQueue
-from .registry import RETENTION, AtCapacity, DelegationRegistry
+from hermes_core._core import LedgerError
+from hermes_core.delegation.delegation import Delegation, Runner, new_record
+from hermes_core.delegation.registry import RETENTION, AtCapacity, DelegationRegistry
+from hermes_core.ledger.ledger import Ledger
+from hermes_core.queue.completion_queue import CompletionQueue
 
 __all__ = [
     "active_count",
@@ -29,16 +30,8 @@ __all__ = [
 
 _DEFAULT_MAX_ASYNC_CHILDREN = 3
 _MAX_RETAINED_COMPLETED = RETENTION
-_DISPATCHED_FIELDS = (
-    "goal",
-    "context",
-    "toolsets",
-    "role",
-    "model",
-    "session_key",
-    "origin_ui_session_id",
-    "parent_session_id",
-)
+#: What the registry writes into a record by itself; the rest a dispatch was given.
+_OWN_FIELDS = ("delegation_id", "status", "dispatched_at", "completed_at", "is_batch")
 
 
 class SharedQueue(CompletionQueue[Any]):
@@ -53,8 +46,8 @@ class Elsewhere(Protocol):
     def running(self) -> int:
         """How many run there."""
 
-    def starting(self, job: Job) -> AbstractContextManager[int | None]:
-        """Count a job there from now on, and until it is started here; how many run there.
+    def starting(self, delegation: Delegation) -> AbstractContextManager[int | None]:
+        """Count a delegation there from now on, and until it is started here; how many run there.
 
         ``None`` if that registry is no longer the other one: ask again which is.
         """
@@ -63,7 +56,7 @@ class Elsewhere(Protocol):
         """Their records, as ``list_async_delegations`` shows them."""
 
     def interrupt(self, reason: str) -> int:
-        """Tell all to stop; how many were told."""
+        """Ask all to stop; how many were asked."""
 
 
 class Successor(Protocol):
@@ -72,7 +65,8 @@ class Successor(Protocol):
     def active_count(self) -> int:
         """As the function below; so are the others."""
 
-    def dispatch_async_delegation(self, **arguments: Any) -> dict[str, Any]: ...
+    def dispatch(self, is_batch: bool, **arguments: Any) -> dict[str, Any] | None:
+        """Dispatch there, one or a batch; ``None`` where there are no batches."""
 
     def list_async_delegations(self) -> list[dict[str, Any]]: ...
 
@@ -84,7 +78,7 @@ completion_queue: SharedQueue = SharedQueue()
 
 _registry = DelegationRegistry(completion_queue)
 _elsewhere: Elsewhere | None = None
-#: Set once this registry has been put out of a gateway. Whoever still holds one of the functions
+#: Set once this registry has been put out of a gateway. Whoever still has one of the functions
 #: below, from an import or in a wrapper, must not start what the gateway neither counts nor stops.
 _successor: Successor | None = None
 #: Says why a dispatch from a session must be refused, if it must; set by the gateway's adapter.
@@ -123,16 +117,21 @@ def dispatch_async_delegation(
     origin_ui_session_id: str = "",
     interrupt_fn: Callable[[], object] | None = None,
     max_async_children: int = _DEFAULT_MAX_ASYNC_CHILDREN,
+    delegation_id: str | None = None,
+    **further: Any,
 ) -> dict[str, Any]:
     """Start ``runner`` on a worker thread and return at once.
 
     Args:
-        goal, context, toolsets, role, model: the task, carried by the completion event.
+        goal, context, toolsets, role, model: the task, which is in the completion event, too.
         session_key, origin_ui_session_id, parent_session_id: who asked; an empty session key is
             the single-session CLI.
         runner: builds and runs the subagent; takes nothing, returns its result dict.
-        interrupt_fn: tells the subagent to stop.
+        interrupt_fn: asks the subagent to stop.
         max_async_children: how many may run at once, those of other sessions included.
+        delegation_id: an id to use; made if left out. One in use is rejected.
+        further: is kept on the record and on the event; what can be called, or is named ``…_fn``,
+            is neither listed nor stored.
 
     Returns:
         ``{"status": "dispatched", "delegation_id": …}``, or ``{"status": "rejected", "error": …}``
@@ -143,17 +142,18 @@ def dispatch_async_delegation(
         TypeError: the runner is not callable, or an address field is not a str.
     """
     record = new_record(
-        goal=goal,
-        context=context,
-        toolsets=toolsets,
-        role=role,
-        model=model,
-        session_key=session_key,
-        origin_ui_session_id=origin_ui_session_id,
-        parent_session_id=parent_session_id,
+        goal,
+        context,
+        toolsets,
+        role,
+        model,
+        session_key,
+        origin_ui_session_id,
+        parent_session_id,
     )
-    job = Job(record, runner, interrupt_fn)
-    return _dispatch(job, max_async_children, "run this one with background=false")
+    delegation = _delegation(record, runner, interrupt_fn, further)
+    instead = "run this one with background=false"
+    return _dispatch(delegation, max_async_children, instead, delegation_id)
 
 
 def dispatch_async_delegation_batch(
@@ -170,6 +170,7 @@ def dispatch_async_delegation_batch(
     interrupt_fn: Callable[[], object] | None = None,
     max_async_children: int = _DEFAULT_MAX_ASYNC_CHILDREN,
     delegation_id: str | None = None,
+    **further: Any,
 ) -> dict[str, Any]:
     """Start a whole fan-out as one background delegation, with one permit and one event.
 
@@ -179,7 +180,6 @@ def dispatch_async_delegation_batch(
         goals: one goal per subagent.
         runner: runs them all; returns ``{"results": [one dict per subagent],
             "total_duration_seconds": …}``.
-        delegation_id: an id to use; made if left out. One in use is rejected.
     """
     goals = list(goals)
     if len(goals) == 1:
@@ -187,53 +187,73 @@ def dispatch_async_delegation_batch(
     else:
         goal = f"{len(goals)} parallel subagents: " + "; ".join(str(goal)[:40] for goal in goals)
     record = new_record(
-        goal=goal,
-        goals=goals,
-        context=context,
-        toolsets=toolsets,
-        role=role,
-        model=model,
-        session_key=session_key,
-        origin_ui_session_id=origin_ui_session_id,
-        parent_session_id=parent_session_id,
+        goal,
+        context,
+        toolsets,
+        role,
+        model,
+        session_key,
+        origin_ui_session_id,
+        parent_session_id,
     )
-    record["is_batch"] = True
-    job = Job(record, runner, interrupt_fn)
-    return _dispatch(job, max_async_children, "send fewer at once", delegation_id)
+    # The gateway has the goals behind the goal.
+    record = {"delegation_id": "", "goal": goal, "goals": goals, **record, "is_batch": True}
+    delegation = _delegation(record, runner, interrupt_fn, further)
+    return _dispatch(delegation, max_async_children, "send fewer at once", delegation_id)
+
+
+def _delegation(
+    record: dict[str, Any], runner: Runner, interrupt_fn: object, further: dict[str, Any]
+) -> Delegation:
+    """A delegation with what its dispatch was given besides; the record's own keys stay."""
+    callables = {}
+    for name, value in further.items():
+        if callable(value) or name.endswith("_fn"):
+            callables[name] = value
+        elif name not in _OWN_FIELDS:
+            record.setdefault(name, value)
+    delegation = Delegation(record, runner, interrupt_fn)
+    delegation.callables = callables or None
+    return delegation
 
 
 def _dispatch(
-    job: Job, limit: int, instead: str, delegation_id: str | None = None
+    delegation: Delegation, limit: int, instead: str, delegation_id: str | None
 ) -> dict[str, Any]:
-    record = job.record
+    record = delegation.record
     refusal = _refusal
     if refusal is not None and (error := refusal(record["session_key"])) is not None:
         return {"status": "rejected", "error": error, "reason": "no_consumer"}
     while True:
         successor, elsewhere = _successor, _elsewhere
-        if successor is not None and "is_batch" not in record:
-            fields = {field: record[field] for field in _DISPATCHED_FIELDS}
-            return successor.dispatch_async_delegation(
-                **fields,
-                runner=job.runner,
-                interrupt_fn=job.interrupt_fn,
+        if successor is not None:
+            given = {key: value for key, value in record.items() if key not in _OWN_FIELDS}
+            answer = successor.dispatch(
+                "is_batch" in record,
+                **given,
+                **(delegation.callables or {}),
+                runner=delegation.work and delegation.work[0],
+                interrupt_fn=delegation.interrupt_fn,
                 max_async_children=limit,
+                delegation_id=delegation_id,
             )
+            if answer is not None:
+                return answer
         if elsewhere is None:
-            return _start(job, limit, 0, instead, delegation_id)
-        with elsewhere.starting(job) as running:
+            return _start(delegation, limit, 0, instead, delegation_id)
+        with elsewhere.starting(delegation) as running:
             if running is not None:
-                return _start(job, limit, running, instead, delegation_id)
+                return _start(delegation, limit, running, instead, delegation_id)
 
 
 def _start(
-    job: Job, limit: int, elsewhere: int, instead: str, delegation_id: str | None
+    delegation: Delegation, limit: int, elsewhere: int, instead: str, delegation_id: str | None
 ) -> dict[str, Any]:
     if _ledger_for is not None:
-        job.ledger = _ledger_for(job.record)
+        delegation.ledger = _ledger_for(delegation.record)
     try:
-        handle = _registry.start(
-            job, capacity=limit, elsewhere=elsewhere, delegation_id=delegation_id
+        _registry.start(
+            delegation, capacity=limit, elsewhere=elsewhere, delegation_id=delegation_id
         )
     except AtCapacity as refused:
         return {
@@ -262,7 +282,7 @@ def _start(
             "error": f"Failed to schedule async delegation: {exc}",
             "reason": "not_started",
         }
-    return {"status": "dispatched", "delegation_id": handle.id}
+    return {"status": "dispatched", "delegation_id": delegation.record["delegation_id"]}
 
 
 def list_async_delegations() -> list[dict[str, Any]]:
@@ -291,7 +311,7 @@ def _own_records() -> list[dict[str, Any]]:
 
 
 def interrupt_all(reason: str = "shutdown") -> int:
-    """Tell every running delegation to stop; how many were told.
+    """Ask every running delegation to stop; how many were asked.
 
     Each still ends with its own completion event. Returns within two seconds, whatever the
     ``interrupt_fn`` callbacks do.
@@ -308,7 +328,7 @@ def interrupt_for_session(
     parent_session_id: str = "",
     reason: str = "session_end",
 ) -> int:
-    """Tell the running delegations of one session to stop; how many were told.
+    """Ask the running delegations of one session to stop; how many were asked.
 
     A delegation is the session's if any given field matches; with none given, none is. (Use
     ``DelegationRegistry.cancel`` for owners that must match in every field.)
@@ -317,18 +337,29 @@ def interrupt_for_session(
     return _registry.interrupt(_registry._core.running_of(owner, False), reason)
 
 
-def _live_records(starting: Iterable[Job] = ()) -> list[dict[str, Any]]:
-    """The running records with their ``interrupt_fn``, as the gateway's own registry holds them.
+def _live_records(starting: Iterable[Delegation] = ()) -> list[dict[str, Any]]:
+    """The running records with what can be called of them, as the gateway's own registry has them.
 
     Args:
-        starting: jobs that may not run yet, and count as if they did.
+        starting: those that may not run yet, and count as if they did.
     """
-    jobs = _registry._core.running_all()
-    known = {id(job) for job in jobs}
-    jobs += [job for job in starting if id(job) not in known and job.record["status"] == "running"]
-    return [{**job.record, "status": "running", "interrupt_fn": job.interrupt_fn} for job in jobs]
+    running = _registry._core.running_all()
+    known = {id(one) for one in running}
+    running += [
+        one for one in starting if id(one) not in known and one.record["status"] == "running"
+    ]
+    return [
+        {
+            **one.record,
+            **(one.callables or {}),
+            "status": "running",
+            "interrupt_fn": one.interrupt_fn,
+        }
+        for one in running
+    ]
 
 
 def _reset_for_tests() -> None:
-    """Forget every delegation; for tests."""
+    """Forget every delegation, and have idle workers end; for tests."""
     _registry.clear()
+    _registry._workers.retire()

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a write that was answered survives.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Loss of power.
-    #[default]
     Full,
     /// The death of the process.
     Process,
@@ -22,12 +21,6 @@ pub struct Retention {
     pub count: usize,
 }
 
-impl Default for Retention {
-    fn default() -> Self {
-        Self { age: Duration::from_secs(30 * 86_400), count: 10_000 }
-    }
-}
-
 /// How a ledger in a file is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -39,16 +32,4 @@ pub struct Options {
     pub lease: Duration,
     /// How long settled rows stay.
     pub retention: Retention,
-}
-
-impl Options {
-    /// The defaults, for this file.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            durability: Durability::default(),
-            lease: Duration::from_secs(30),
-            retention: Retention::default(),
-        }
-    }
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::Outcome;
 use crate::error::Error;
 use crate::sync::Lock;
-use crate::wake::Signal;
+use crate::sync::signal::Signal;
+use crate::sync::wait::Wait;
 
 /// What becomes of a write, or of a question.
 pub type Answer<T = Outcome> = Result<T, Error>;
@@ -117,6 +118,28 @@ impl<T: Clone> Receipt<T> {
                 Some(answer) => return answer,
                 None if signal.wait_until(deadline) => {}
                 None => return self.poll(&signal).unwrap_or(Err(Error::LedgerSlow)),
+            }
+        }
+    }
+
+    /// The answer, for whoever waits in this way until `deadline`.
+    ///
+    /// # Errors
+    /// What ended the wait; the answer has its own, as in [`Self::wait`].
+    pub fn wait_by<W: Wait>(
+        &self,
+        wait: &W,
+        deadline: Option<Instant>,
+    ) -> Result<Answer<T>, W::Error> {
+        if let Some(answer) = self.answer() {
+            return Ok(answer);
+        }
+        let signal = Arc::new(Signal::for_this_thread());
+        loop {
+            match self.poll(&signal) {
+                Some(answer) => return Ok(answer),
+                None if wait.wait(&signal, deadline)? => {}
+                None => return Ok(self.answer().unwrap_or(Err(Error::LedgerSlow))),
             }
         }
     }

@@ -6,98 +6,54 @@
 //! The locks are taken by `pthread_atfork`, in the C library's `fork` itself, not by
 //! `os.register_at_fork(before=…)`: between that and the fork, and after it, other hooks run Python
 //! code (`logging`'s, for one). Another thread then gets the interpreter and waits, with it, for a
-//! core lock, while the forking thread holds the lock and waits for the interpreter.
+//! core lock, while the forking thread holds the lock and waits for the interpreter. Only the disk is
+//! waited for before: no thread holds the interpreter while another ends its write.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::prelude::*;
 
-use super::queue::Core as Queue;
-use super::registry::Core as Registry;
 use super::{log, wait};
-use crate::handoff::{Handoff, Jobs};
-use crate::ledger::memory::{MemoryLedger, Rows};
-use crate::ledger::sqlite;
-use crate::queue::State;
-use crate::registry::Table;
-use crate::sync::HeldLock;
-use crate::timer;
+use crate::ledger::sqlite::fork as writers;
+use crate::sync::{Forked, HeldLock, timer};
 
 type Object = Py<PyAny>;
 
 /// A core part that a fork must hold.
-pub(super) enum Part {
-    Queue(Weak<Queue>),
-    Registry(Weak<Registry>),
-    Handoff(Weak<Handoff<Object>>),
-    Memory(Weak<MemoryLedger>),
+trait Part: Send + Sync {
+    /// Takes its lock, if it is still there.
+    fn lock(&self) -> Option<Box<dyn Held>>;
+
+    fn is_alive(&self) -> bool;
 }
 
-enum Held {
-    Queue(HeldLock<State<Object>>),
-    Registry(HeldLock<Table<Object>>),
-    Handoff(HeldLock<Jobs<Object>>),
-    Memory(HeldLock<Rows>),
-}
-
-impl From<&Arc<Queue>> for Part {
-    fn from(core: &Arc<Queue>) -> Self {
-        Self::Queue(Arc::downgrade(core))
-    }
-}
-
-impl From<&Arc<Registry>> for Part {
-    fn from(core: &Arc<Registry>) -> Self {
-        Self::Registry(Arc::downgrade(core))
-    }
-}
-
-impl From<&Arc<Handoff<Object>>> for Part {
-    fn from(core: &Arc<Handoff<Object>>) -> Self {
-        Self::Handoff(Arc::downgrade(core))
-    }
-}
-
-impl From<&Arc<MemoryLedger>> for Part {
-    fn from(ledger: &Arc<MemoryLedger>) -> Self {
-        Self::Memory(Arc::downgrade(ledger))
-    }
-}
-
-impl Part {
-    fn is_alive(&self) -> bool {
-        match self {
-            Self::Queue(core) => core.strong_count() > 0,
-            Self::Registry(core) => core.strong_count() > 0,
-            Self::Handoff(core) => core.strong_count() > 0,
-            Self::Memory(ledger) => ledger.strong_count() > 0,
-        }
-    }
-
-    fn hold(&self) -> Option<Held> {
-        Some(match self {
-            Self::Queue(core) => Held::Queue(HeldLock::hold(&core.upgrade()?)),
-            Self::Registry(core) => Held::Registry(HeldLock::hold(&core.upgrade()?)),
-            Self::Handoff(core) => Held::Handoff(HeldLock::hold(&core.upgrade()?)),
-            Self::Memory(ledger) => Held::Memory(HeldLock::hold(&ledger.upgrade()?)),
-        })
-    }
-}
-
-impl Held {
+/// A part whose lock is taken.
+trait Held {
     /// Empties the part; what it held is returned, to be dropped once no lock is held.
+    fn reset(&mut self) -> Vec<Object>;
+}
+
+impl<C> Part for Weak<C>
+where
+    C: Forked<Kept = Object> + Send + Sync + 'static,
+{
+    fn lock(&self) -> Option<Box<dyn Held>> {
+        Some(Box::new(Locked(HeldLock::<C::State>::hold(&self.upgrade()?), PhantomData::<C>)))
+    }
+
+    fn is_alive(&self) -> bool {
+        self.strong_count() > 0
+    }
+}
+
+struct Locked<C: Forked>(HeldLock<C::State>, PhantomData<C>);
+
+impl<C: Forked<Kept = Object>> Held for Locked<C> {
     fn reset(&mut self) -> Vec<Object> {
-        match self {
-            Self::Queue(held) => held.state().reset(),
-            Self::Registry(held) => held.state().clear(),
-            Self::Handoff(held) => held.state().reset(),
-            Self::Memory(held) => {
-                held.state().clear();
-                Vec::new()
-            }
-        }
+        C::reset(self.0.state())
     }
 }
 
@@ -105,14 +61,14 @@ impl Held {
 static PARTS: Mutex<Parts> = Mutex::new(Parts { parts: Vec::new(), sweep_at: 64 });
 
 struct Parts {
-    parts: Vec<Part>,
+    parts: Vec<Box<dyn Part>>,
     sweep_at: usize,
 }
 
 /// Everything a fork holds; dropped in this order.
 struct AllHeld {
-    _held: Vec<Held>,
-    _ledgers: sqlite::AllHeld,
+    _held: Vec<Box<dyn Held>>,
+    _ledgers: writers::AllLocked,
     _lines: log::Lines,
     _calls: timer::Calls,
     _all: MutexGuard<'static, Parts>,
@@ -134,14 +90,14 @@ thread_local! {
 /// Makes forks hold a part from now on.
 pub(super) fn register<C>(core: &Arc<C>)
 where
-    for<'a> Part: From<&'a Arc<C>>,
+    C: Forked<Kept = Object> + Send + Sync + 'static,
 {
     let mut all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
     if all.parts.len() >= all.sweep_at {
-        all.parts.retain(Part::is_alive);
+        all.parts.retain(|part| part.is_alive());
         all.sweep_at = 64.max(2 * all.parts.len());
     }
-    all.parts.push(core.into());
+    all.parts.push(Box::new(Arc::downgrade(core)));
 }
 
 /// Makes every fork of the process, also one that Python knows nothing of, hold the core's locks.
@@ -170,8 +126,8 @@ pub(super) fn install() -> std::io::Result<()> {
 extern "C" fn take_locks() {
     let all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
     // Whoever writes to a ledger's file has the lock of the file, and takes others for a moment.
-    let ledgers = sqlite::hold();
-    let held = all.parts.iter().filter_map(Part::hold).collect();
+    let ledgers = writers::lock_all();
+    let held = all.parts.iter().filter_map(|part| part.lock()).collect();
     HELD.set(Some(AllHeld {
         _held: held,
         _ledgers: ledgers,
@@ -194,6 +150,21 @@ extern "C" fn begin_child() {
     give_locks_back();
 }
 
+/// Has every ledger stop writing; for `os.register_at_fork(before=…)`. The interpreter is others'
+/// while one ends what it is at.
+#[pyfunction]
+#[pyo3(name = "_before_fork")]
+pub(super) fn before_fork(py: Python<'_>) {
+    py.detach(writers::prepare);
+}
+
+/// Has the ledgers go on; for `os.register_at_fork(after_in_parent=…)`.
+#[pyfunction]
+#[pyo3(name = "_after_fork_in_parent")]
+pub(super) fn after_fork_in_parent() {
+    writers::done();
+}
+
 /// Empties every part; for `os.register_at_fork(after_in_child=…)`.
 ///
 /// Returns what the parts held, so that it is dropped where no Rust frame stands beneath.
@@ -203,8 +174,8 @@ pub(super) fn after_fork_in_child() -> Vec<Object> {
     wait::become_main_thread();
     log::reset(&mut log::hold());
     timer::reset(&mut timer::hold());
-    sqlite::hold().reset();
+    writers::lock_all().reset();
     let all = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let held = all.parts.iter().filter_map(Part::hold);
+    let held = all.parts.iter().filter_map(|part| part.lock());
     held.flat_map(|mut held| held.reset()).collect()
 }

@@ -8,9 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::fork;
-use crate::handoff::{Handoff, Worker};
-use crate::sync::HeldLock;
-use crate::wake::Signal;
+use crate::sync::handoff::{Handoff, Worker};
+use crate::sync::signal::Signal;
+use crate::sync::{Forked, HeldLock};
 
 /// Jobs on their way to Python worker threads.
 #[pyclass(name = "Handoff", module = "hermes_core._core", frozen)]
@@ -34,6 +34,11 @@ impl PyHandoff {
 
     fn reserve(&self, wanted: usize, start: u64) -> bool {
         self.core.reserve(wanted, start)
+    }
+
+    /// Has the workers that are idle now go.
+    fn retire(&self) {
+        self.core.retire();
     }
 
     fn is_awaited(&self, start: u64) -> bool {
@@ -82,7 +87,7 @@ impl PyHandoff {
 
     fn __clear__(&self) {
         // The lock goes first, at the end of the statement.
-        let jobs = HeldLock::hold(&self.core).state().reset();
+        let jobs = Handoff::reset(HeldLock::hold(&self.core).state());
         drop(jobs);
     }
 }

@@ -1,26 +1,23 @@
 //! Ledgers as Python sees them: rows are dicts, texts are JSON.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList, PyString};
 
-use super::receipt::{answer, ledger_error};
-use super::{fork, wait};
+use super::receipt::{PATIENCE, PyReceipt, ledger_error};
+use super::route::{key_text, unspelled};
+use super::wait;
 use crate::error::Error;
-use crate::ledger::memory::MemoryLedger;
-use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::sqlite::{self, SqliteLedger};
 use crate::ledger::{
-    Durability, Health, Holder, Ledger, Millis, Notice, Options, Outcome, Retention, Row, Which,
+    Adopted, Durability, Health, Holder, Ledger, Millis, Notice, Options, Retention, Row, Which,
     Write,
 };
-use crate::wake::Signal;
-
-/// How long a question to a ledger, or a change by hand, may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::sync::signal::Signal;
 
 /// A ledger; `hermes_core.Ledger` is its Python face.
 #[pyclass(name = "Ledger", module = "hermes_core._core", frozen)]
@@ -32,7 +29,7 @@ pub(super) struct PyLedger {
 impl PyLedger {
     #[new]
     fn new(
-        path: Option<std::path::PathBuf>,
+        path: std::path::PathBuf,
         durability: &str,
         lease: &Bound<'_, PyAny>,
         keep_seconds: Option<&Bound<'_, PyAny>>,
@@ -54,74 +51,88 @@ impl PyLedger {
             age: wait::seconds("keep_seconds", keep_seconds)?.unwrap_or(Duration::MAX),
             count: keep_rows.unwrap_or(usize::MAX),
         };
-        let core: Arc<dyn Ledger> = match path {
-            None => {
-                let ledger = MemoryLedger::new(retention);
-                fork::register(&ledger);
-                ledger
-            }
-            Some(path) => SqliteLedger::new(Options { path, durability, lease, retention }),
-        };
+        let core = SqliteLedger::new(Options { path, durability, lease, retention });
         Ok(Self { core })
     }
 
-    #[getter]
-    fn keeps_texts(&self) -> bool {
-        self.core.keeps_texts()
-    }
-
     /// The row of an id, if there is one.
-    fn row<'py>(&self, py: Python<'py>, id: &str) -> PyResult<Option<Bound<'py, PyDict>>> {
-        Ok(self.read(py, Which::One(id))?.pop())
+    fn row<'py>(
+        &self,
+        py: Python<'py>,
+        id: &Bound<'py, PyString>,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        Ok(self.look(py, Which::One(&key_text(id)))?.pop())
     }
 
     /// The newest rows.
     fn newest<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        self.read(py, Which::Newest(limit))
+        self.look(py, Which::Newest(limit))
     }
 
     /// The rows of what runs.
     fn running<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        self.read(py, Which::Running)
+        self.look(py, Which::Running)
     }
 
     /// The rows of dead letters.
     fn dead<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        self.read(py, Which::Dead)
+        self.look(py, Which::Dead)
     }
 
-    /// The rows that may be adopted now or later.
-    fn elsewhere<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        self.read(py, Which::Elsewhere)
+    /// The rows that may be adopted now or later, all or, without their texts, those of a key; for
+    /// whoever only looks, or is about to adopt them.
+    #[pyo3(signature = (session_key, *, looks = false))]
+    fn elsewhere<'py>(
+        &self,
+        py: Python<'py>,
+        session_key: Option<&Bound<'py, PyString>>,
+        looks: bool,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let session_key = session_key.map(key_text);
+        let which = session_key.as_deref().map_or(Which::Elsewhere, Which::ElsewhereOf);
+        if looks { self.look(py, which) } else { self.read(py, which) }
     }
 
-    /// Takes rows over; returns those that are ours now.
-    fn adopt<'py>(&self, py: Python<'py>, ids: Vec<String>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let rows = py.detach(|| {
+    /// Says what is wrong with where it is, as far as that is seen at once.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.core.check()).map_err(|error| ledger_error(&error))
+    }
+
+    /// The rows that may be adopted now, without their texts.
+    fn free<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        self.read(py, Which::Free)
+    }
+
+    /// Takes rows over; returns those that are ours now, which are given back with it if their
+    /// events are not put.
+    fn adopt(&self, py: Python<'_>, ids: Vec<Bound<'_, PyString>>) -> PyResult<PyAdopted> {
+        let ids: Vec<_> = ids.iter().map(|id| key_text(id).into_owned()).collect();
+        let adopted = py.detach(|| {
             let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-            self.core.adopt(&ids)
+            Adopted::of(self.core.clone(), &ids)
         });
-        shown(py, rows)
+        let adopted = adopted.map_err(|error| ledger_error(&error))?;
+        Ok(PyAdopted { core: Mutex::new(adopted) })
     }
 
     /// Has an event wait again; whether that was possible.
-    fn redeliver(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
-        self.by_hand(py, Write::Redeliver(id.into()))
+    fn redeliver(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> PyResult<bool> {
+        self.action(py, Write::Redeliver((*key_text(id)).into()))
     }
 
-    /// Gives an event up; whether that was possible.
-    fn discard(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
-        self.by_hand(py, Write::Discard(id.into()))
+    /// Gives an event up, or asks whoever holds it to; whether that was possible.
+    fn discard(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> PyResult<bool> {
+        self.action(py, Write::Discard((*key_text(id)).into()))
     }
 
     /// Asks whoever runs a delegation to stop it; whether somebody does.
-    fn cancel(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
-        self.by_hand(py, Write::Cancel(id.into()))
+    fn cancel(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> PyResult<bool> {
+        self.action(py, Write::Cancel((*key_text(id)).into()))
     }
 
-    /// Parks what an owner's earlier epochs left.
-    fn new_epoch(&self, py: Python<'_>, session_key: &str) -> PyResult<bool> {
-        self.by_hand(py, Write::NewEpoch(session_key.into()))
+    /// Parks what an owner's earlier epochs left; does not wait for it.
+    fn new_epoch(&self, session_key: &Bound<'_, PyString>) -> PyReceipt {
+        PyReceipt(self.core.submit(Write::NewEpoch((*key_text(session_key)).into())))
     }
 
     /// Has a "look" notice come after a time, in seconds since the epoch.
@@ -129,19 +140,24 @@ impl PyLedger {
         self.core.look_after(millis(at));
     }
 
-    /// The next notice, waiting up to `timeout` seconds: its kind and its text; `None` if none came.
-    fn notice(
+    /// Appends the next notice, its kind, its text and a claim's fence, to `hand`, waiting up to `timeout` seconds;
+    /// whether one came.
+    ///
+    /// Into a list that the caller has: an exception thrown into its thread could lose a notice.
+    fn notice<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Option<(&'static str, String)>> {
+        hand: &Bound<'py, PyList>,
+    ) -> PyResult<bool> {
         let deadline = wait::deadline(timeout)?;
         let signal = Arc::new(Signal::for_this_thread());
         let mut last = false;
         loop {
             match self.core.notice(&signal) {
                 None if !last => last = !wait::wait(py, &signal, deadline)?,
-                notice => return Ok(notice.map(told)),
+                None => return Ok(false),
+                Some(notice) => return hand.append(named(py, notice)?).map(|()| true),
             }
         }
     }
@@ -150,7 +166,7 @@ impl PyLedger {
         let Health { path, state, waiting, failed, last_error, commits, writes } =
             self.core.health();
         let shown = PyDict::new(py);
-        shown.set_item(intern!(py, "path"), (!path.is_empty()).then_some(path))?;
+        shown.set_item(intern!(py, "path"), path)?;
         shown.set_item(intern!(py, "state"), state)?;
         shown.set_item(intern!(py, "waiting"), waiting)?;
         shown.set_item(intern!(py, "failed"), failed)?;
@@ -166,10 +182,53 @@ impl PyLedger {
         Ok(py.detach(|| self.core.flush(deadline)))
     }
 
-    /// Gives up what is held, for others to adopt; whether that is on disk.
+    /// Gives up what is claimed, for others to adopt, and waits for nothing.
+    fn leave(&self, py: Python<'_>) {
+        py.detach(|| self.core.leave());
+    }
+
+    /// Another instance on the same file, with claims and notices of its own.
+    fn another(&self, py: Python<'_>) -> Self {
+        let core = py.detach(|| self.core.another());
+        Self { core: core.unwrap_or_else(|| self.core.clone()) }
+    }
+
+    /// Whether it is to hear what comes free also while it holds nothing.
+    fn set_interest(&self, py: Python<'_>, has: bool) {
+        py.detach(|| self.core.set_interest(has));
+    }
+
+    /// Gives up what is claimed, for others to adopt; whether that is on disk.
     fn release(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<bool> {
         let deadline = soon(timeout)?;
         Ok(py.detach(|| self.core.release(deadline)))
+    }
+}
+
+/// Rows that were taken over, on their way into a queue.
+#[pyclass(name = "Adopted", module = "hermes_core._core", frozen)]
+pub(super) struct PyAdopted {
+    core: Mutex<Adopted>,
+}
+
+#[pymethods]
+impl PyAdopted {
+    /// The rows, in the order of dispatch.
+    fn rows<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let rows = self.core().rows().to_vec();
+        rows.into_iter().map(|row| dict(py, row)).collect()
+    }
+
+    /// Leaves the rows whose events were not put to whoever takes them.
+    fn give_back(&self) {
+        self.core().give_back();
+    }
+}
+
+impl PyAdopted {
+    /// Held for a look or a change, while no Python runs.
+    pub(super) fn core(&self) -> MutexGuard<'_, Adopted> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -179,13 +238,21 @@ impl PyLedger {
         shown(py, rows)
     }
 
-    fn by_hand(&self, py: Python<'_>, write: Write) -> PyResult<bool> {
-        let receipt = self.core.submit(write);
-        match answer(py, &receipt, Instant::now().checked_add(PATIENCE))? {
-            Ok(outcome) => Ok(outcome == Outcome::Done),
-            Err(error) => Err(ledger_error(&error)),
-        }
+    fn look<'py>(&self, py: Python<'py>, which: Which<'_>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let rows = py.detach(|| self.core.look(which));
+        shown(py, rows)
     }
+
+    fn action(&self, py: Python<'_>, write: Write) -> PyResult<bool> {
+        PyReceipt(self.core.submit(write)).wait(py)
+    }
+}
+
+/// Gives up what every ledger of the process holds: it ends. Whether that is on disk.
+#[pyfunction]
+pub(super) fn release_all(py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let deadline = soon(timeout)?;
+    Ok(py.detach(|| sqlite::release_all(deadline)))
 }
 
 /// A timeout that has an end.
@@ -194,14 +261,17 @@ fn soon(timeout: &Bound<'_, PyAny>) -> PyResult<Instant> {
     Ok(wait::deadline(Some(timeout))?.unwrap_or(now + PATIENCE))
 }
 
-fn told(notice: Notice) -> (&'static str, String) {
-    match notice {
-        Notice::Cancel(id) => ("cancel", id.into()),
+fn named(py: Python<'_>, notice: Notice) -> PyResult<(&'static str, Bound<'_, PyString>, u64)> {
+    let (kind, text) = match notice {
+        Notice::Cancel(id) => return Ok(("cancel", unspelled(py, &id)?, 0)),
+        Notice::Park(id) => return Ok(("park", unspelled(py, &id)?, 0)),
+        Notice::Drop(claim) => return Ok(("drop", unspelled(py, &claim.id)?, claim.fence)),
         Notice::Look => ("look", String::new()),
         Notice::Failing(error) => ("failing", error.to_string()),
         Notice::Recovered => ("recovered", String::new()),
         Notice::Warning(text) => ("warning", text),
-    }
+    };
+    Ok((kind, PyString::new(py, &text), 0))
 }
 
 fn shown<'py>(py: Python<'py>, rows: Result<Vec<Row>, Error>) -> PyResult<Vec<Bound<'py, PyDict>>> {
@@ -216,12 +286,14 @@ fn dict(py: Python<'_>, row: Row) -> PyResult<Bound<'_, PyDict>> {
         Holder::Other { until } => ("other", Some(until)),
     };
     let dict = PyDict::new(py);
-    dict.set_item(intern!(py, "delegation_id"), &*row.hold.id)?;
-    dict.set_item(intern!(py, "fence"), row.hold.fence)?;
-    dict.set_item(intern!(py, "session_key"), &row.owner.session_key)?;
-    dict.set_item(intern!(py, "origin_ui_session_id"), &row.owner.origin_ui_session_id)?;
-    dict.set_item(intern!(py, "parent_session_id"), &row.owner.parent_session_id)?;
-    dict.set_item(intern!(py, "idempotency_key"), row.idempotency_key.as_deref())?;
+    let text = |text: &str| unspelled(py, text);
+    dict.set_item(intern!(py, "delegation_id"), text(&row.claim.id)?)?;
+    dict.set_item(intern!(py, "fence"), row.claim.fence)?;
+    dict.set_item(intern!(py, "session_key"), text(&row.owner.session_key)?)?;
+    dict.set_item(intern!(py, "origin_ui_session_id"), text(&row.owner.origin_ui_session_id)?)?;
+    dict.set_item(intern!(py, "parent_session_id"), text(&row.owner.parent_session_id)?)?;
+    let idempotency_key = row.idempotency_key.as_deref().map(text).transpose()?;
+    dict.set_item(intern!(py, "idempotency_key"), idempotency_key)?;
     dict.set_item(intern!(py, "state"), row.state.name())?;
     dict.set_item(intern!(py, "delivery"), row.delivery.name())?;
     dict.set_item(intern!(py, "attempts"), row.attempts)?;

@@ -1,8 +1,8 @@
 //! The core's `tracing` events on their way to Python's `logging`.
 //!
 //! A Rust frame must not call a logger, so events are kept here, and Python code that called into
-//! the core takes them out in its own frame (`hermes_core._log`). At a level that is switched off
-//! an event costs one atomic load.
+//! the core takes them out in its own frame (`hermes_core.runtime.log`). At a level that is
+//! switched off an event costs one atomic load.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
@@ -54,10 +54,15 @@ pub(super) fn set_log_level(level: u8) {
     }
 }
 
+/// Whether there are any to take.
+pub(super) fn is_any() -> bool {
+    ANY.load(Ordering::Relaxed)
+}
+
 /// The events kept since the last call, as `(level, logger, message)`; `None` if there are none.
 #[pyfunction]
 pub(super) fn take_log() -> Option<Vec<Line>> {
-    if !ANY.load(Ordering::Relaxed) {
+    if !is_any() {
         return None;
     }
     let mut lines = hold();

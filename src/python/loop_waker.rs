@@ -11,21 +11,21 @@ use std::task::{Wake, Waker};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use self::bell::Bell;
+use self::descriptor::WakeDescriptor;
 use super::fork;
-use crate::wake::Signal;
-use crate::woken::WokenList;
+use crate::sync::ready_list::ReadyList;
+use crate::sync::signal::Signal;
 
 /// What the wakers of one event loop's tasks share.
-struct Inbox {
-    woken: WokenList,
-    bell: Bell,
+struct Wakes {
+    woken: ReadyList,
+    descriptor: WakeDescriptor,
     numbers: AtomicU64,
     forks: u64,
 }
 
-impl Inbox {
-    /// Whether a fork copied it: its bell is the parent's.
+impl Wakes {
+    /// Whether a fork copied it: its descriptor is the parent's.
     fn is_inherited(&self) -> bool {
         self.forks != fork::count()
     }
@@ -34,7 +34,7 @@ impl Inbox {
 /// What a task's signal calls.
 struct Call {
     number: u64,
-    inbox: Arc<Inbox>,
+    wakes: Arc<Wakes>,
 }
 
 impl Wake for Call {
@@ -43,8 +43,8 @@ impl Wake for Call {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.inbox.is_inherited() && self.inbox.woken.push(self.number) {
-            self.inbox.bell.ring();
+        if !self.wakes.is_inherited() && self.wakes.woken.push(self.number) {
+            self.wakes.descriptor.ring();
         }
     }
 }
@@ -52,40 +52,40 @@ impl Wake for Call {
 /// One event loop's way to hear of wakes.
 #[pyclass(name = "LoopWaker", module = "hermes_core._core", frozen)]
 pub(super) struct PyLoopWaker {
-    inbox: Arc<Inbox>,
+    wakes: Arc<Wakes>,
 }
 
 #[pymethods]
 impl PyLoopWaker {
     #[new]
     fn new() -> PyResult<Self> {
-        let inbox = Inbox {
-            woken: WokenList::default(),
-            bell: Bell::new()?,
+        let wakes = Wakes {
+            woken: ReadyList::default(),
+            descriptor: WakeDescriptor::new()?,
             numbers: AtomicU64::new(0),
             forks: fork::count(),
         };
-        Ok(Self { inbox: Arc::new(inbox) })
+        Ok(Self { wakes: Arc::new(wakes) })
     }
 
     /// The descriptor that is readable once a waiter was woken.
     fn fileno(&self) -> i32 {
-        self.inbox.bell.fileno()
+        self.wakes.descriptor.fileno()
     }
 
     /// The numbers of the waiters woken since the last call; the descriptor is read empty.
     fn ready(&self) -> Vec<u64> {
-        if self.inbox.is_inherited() {
+        if self.wakes.is_inherited() {
             return Vec::new();
         }
-        self.inbox.bell.silence();
-        self.inbox.woken.take_all()
+        self.wakes.descriptor.silence();
+        self.wakes.woken.take_all()
     }
 
     /// Whether a fork copied it from the parent process, whose loop it wakes.
     #[getter]
     fn is_inherited(&self) -> bool {
-        self.inbox.is_inherited()
+        self.wakes.is_inherited()
     }
 }
 
@@ -101,13 +101,13 @@ pub(super) struct PyWaiter {
 impl PyWaiter {
     #[new]
     fn new(waker: &PyLoopWaker) -> PyResult<Self> {
-        if waker.inbox.is_inherited() {
+        if waker.wakes.is_inherited() {
             return Err(PyRuntimeError::new_err(
                 "this event loop was made before the process forked; make a new one in the child",
             ));
         }
-        let number = waker.inbox.numbers.fetch_add(1, Ordering::Relaxed);
-        let call = Call { number, inbox: waker.inbox.clone() };
+        let number = waker.wakes.numbers.fetch_add(1, Ordering::Relaxed);
+        let call = Call { number, wakes: waker.wakes.clone() };
         let signal = Arc::new(Signal::for_task(Waker::from(Arc::new(call))));
         Ok(Self { signal, number })
     }
@@ -126,17 +126,17 @@ impl PyWaiter {
 
 /// A descriptor that is readable from a ring on until it is silenced.
 #[cfg(unix)]
-mod bell {
+mod descriptor {
     use std::io::{self, Read, Write};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
-    pub(super) struct Bell {
+    pub(super) struct WakeDescriptor {
         heard: UnixStream,
         rung: UnixStream,
     }
 
-    impl Bell {
+    impl WakeDescriptor {
         pub(super) fn new() -> io::Result<Self> {
             let (heard, rung) = UnixStream::pair()?;
             heard.set_nonblocking(true)?;
@@ -169,13 +169,13 @@ mod bell {
 }
 
 #[cfg(not(unix))]
-mod bell {
+mod descriptor {
     use std::io;
 
     /// No event loop that watches descriptors is known here.
-    pub(super) enum Bell {}
+    pub(super) enum WakeDescriptor {}
 
-    impl Bell {
+    impl WakeDescriptor {
         pub(super) fn new() -> io::Result<Self> {
             Err(io::Error::new(io::ErrorKind::Unsupported, "asyncio is served on Unix only"))
         }

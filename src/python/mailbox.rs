@@ -1,21 +1,23 @@
 //! Mailboxes as Python sees them: leaves that take, wait, and say what became of an event.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::log;
 use super::loop_waker::PyWaiter;
+use super::memory;
 use super::queue::{Core as Queue, PyCompletionQueue, kinds, raise};
-use super::receipt::acked;
+use super::registry::PyRegistry;
 use super::route::{full_address, key_text};
-use super::wait::{self, Flag};
+use super::wait::{self, Detached, Flag};
 use crate::error::Error;
-use crate::queue::{Acked, Collector, LeaseId, Leased, Mailbox, Return, Selection};
-use crate::wake::Signal;
+use crate::queue::{Acking, Acknowledged, Collector, LeaseId, Leased, Mailbox, Return, Selection};
+use crate::sync::signal::Signal;
 
 /// A core mailbox, of Python objects.
 type Core = Mailbox<Py<PyAny>>;
@@ -37,30 +39,116 @@ impl PyLease {
     /// Ends it, once that is written down: the event was delivered. Returns whether the lease held,
     /// and the event, for the Python frame to drop.
     fn ack(&self, py: Python<'_>) -> (bool, Option<Py<PyAny>>) {
-        let queue = self.queue();
-        let ack = queue.begin_ack(self.id);
         self.is_settled.store(true, Ordering::Relaxed);
-        match ack {
-            Acked::NotHeld => (false, None),
-            Acked::Gone(event) => (true, Some(event)),
-            Acked::Writing { id, home } => {
-                let is_ours = acked(py, &home);
-                (is_ours, queue.finish_ack(id))
-            }
-        }
+        let Acknowledged { held, item } = self.queue().ack(&Detached(py), self.id);
+        (held, item)
     }
 
-    /// Ends it without delivery; whether it still held.
-    fn give_back(&self, is_attempt: bool, delay: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Whether it has not ended.
+    fn is_held(&self) -> bool {
+        self.queue().is_held(self.id)
+    }
+
+    /// As `ack`, where nothing is to be written; `None` where something is: nothing was done.
+    fn ack_unwritten(&self) -> Option<(bool, Option<Py<PyAny>>)> {
+        let Acknowledged { held, item } = self.queue().ack_unwritten(self.id)?;
+        self.is_settled.store(true, Ordering::Relaxed);
+        Some((held, item))
+    }
+
+    /// As `ack`, by somebody who does not wait for the disk here.
+    fn begin_ack(&self, py: Python<'_>) -> PyAcking {
+        self.is_settled.store(true, Ordering::Relaxed);
+        let begun = Mutex::new(Some(self.queue().begin_ack(self.id)));
+        PyAcking { mailbox: self.mailbox.clone_ref(py), begun }
+    }
+
+    /// Ends it without delivery; whether it still held, and whether there is something to log.
+    fn give_back(
+        &self,
+        is_attempt: bool,
+        delay: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<(bool, bool)> {
         let how = if is_attempt { Return::Nack } else { Return::Defer };
-        let delay = wait::seconds("delay", Some(delay))?.unwrap_or(Duration::MAX);
+        let delay = match delay {
+            None => None,
+            Some(_) => Some(wait::seconds("delay", delay)?.unwrap_or(Duration::MAX)),
+        };
         let was_held = self.queue().give_back(self.id, how, delay);
         self.is_settled.store(true, Ordering::Relaxed);
-        Ok(was_held)
+        Ok((was_held, log::is_any()))
+    }
+
+    /// Ends it: the event was not for this consumer, and waits again behind all others. Returns
+    /// whether it still held.
+    fn requeue(&self) -> bool {
+        self.is_settled.store(true, Ordering::Relaxed);
+        self.queue().requeue(self.id)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.mailbox)
+    }
+}
+
+/// An ack whose event is pinned and whose row is being written. Dropped, it ends by itself.
+#[pyclass(name = "Acking", module = "hermes_core._core", frozen)]
+pub(super) struct PyAcking {
+    mailbox: Py<PyMailbox>,
+    begun: Mutex<Option<Result<Acking, Acknowledged<Py<PyAny>>>>>,
+}
+
+#[pymethods]
+impl PyAcking {
+    /// Whether it is known what becomes of it; if not, the task is woken when it is.
+    fn poll(&self, waiter: &PyWaiter) -> bool {
+        match &*self.begun.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Ok(acking)) => acking.poll(&waiter.signal),
+            _ => true,
+        }
+    }
+
+    /// Ends it, written or not. Returns whether the ack counts, and the event with those of others
+    /// that have ended by themselves, for the Python frame to drop.
+    fn end(&self) -> (bool, Vec<Py<PyAny>>) {
+        self.settle(|queue, acking| queue.end_ack(acking))
+    }
+
+    /// Has it end by itself once its row is written. Returns as `end` whether the lease held.
+    fn leave(&self) -> (bool, Vec<Py<PyAny>>) {
+        self.settle(|queue, acking| {
+            queue.leave_ack(acking);
+            Acknowledged { held: true, item: None }
+        })
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.mailbox)
+    }
+}
+
+impl PyAcking {
+    fn settle(
+        &self,
+        end: impl FnOnce(&Arc<Queue>, Acking) -> Acknowledged<Py<PyAny>>,
+    ) -> (bool, Vec<Py<PyAny>>) {
+        let queue = self.mailbox.get().core.queue();
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(begun) = begun else { return (false, Vec::new()) };
+        let Acknowledged { held, item } =
+            begun.map_or_else(|done| done, |acking| end(queue, acking));
+        let mut items = queue.sweep();
+        items.extend(item);
+        (held, items)
+    }
+}
+
+impl Drop for PyAcking {
+    fn drop(&mut self) {
+        let begun = self.begun.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Ok(acking)) = begun {
+            self.mailbox.get().core.queue().leave_ack(acking);
+        }
     }
 }
 
@@ -73,7 +161,7 @@ impl PyLease {
 impl Drop for PyLease {
     fn drop(&mut self) {
         if !*self.is_settled.get_mut() {
-            self.queue().give_back(self.id, Return::Defer, Duration::ZERO);
+            self.queue().give_back(self.id, Return::Drop, None);
         }
     }
 }
@@ -94,10 +182,11 @@ impl PyMailbox {
         session_keys: Option<Vec<Bound<'_, PyString>>>,
         types: Option<&Bound<'_, PyAny>>,
         unaddressed: Option<&Bound<'_, PyAny>>,
-        has_say: bool,
+        has_predicate: bool,
         lease: Option<&Bound<'_, PyAny>>,
         max_attempts: Option<u32>,
     ) -> PyResult<Self> {
+        memory::require(queue.py())?;
         let owned = |keys: Vec<Bound<'_, PyString>>| -> Vec<String> {
             keys.iter().map(|key| key_text(key).into_owned()).collect()
         };
@@ -108,7 +197,7 @@ impl PyMailbox {
             session_keys: session_keys.as_deref(),
             types: types.as_deref(),
             unaddressed: &unaddressed,
-            has_say,
+            has_predicate,
             max_attempts,
         };
         let queue_core = &queue.get().core;
@@ -117,7 +206,7 @@ impl PyMailbox {
     }
 
     /// Leases the first event, waiting for one if `block` says so; `None` if there is an address to
-    /// judge first.
+    /// ask the owner predicate of first.
     fn take(
         slf: &Bound<'_, Self>,
         block: Flag,
@@ -141,6 +230,29 @@ impl PyMailbox {
         }
     }
 
+    /// Leases the event of one delegation, if it waits or pauses, wherever it stands in the order.
+    fn take_of(
+        slf: &Bound<'_, Self>,
+        registry: &PyRegistry,
+        delegation_id: &Bound<'_, PyString>,
+    ) -> PyResult<Option<Row>> {
+        let py = slf.py();
+        let id = key_text(delegation_id);
+        let leased = registry.core.lease(&slf.get().core, &id, |event| event.clone_ref(py));
+        leased.map(|leased| row(slf, leased)).transpose()
+    }
+
+    /// Waits until an event is there for it, and takes none.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        let mut collector = Collector::new(&self.core, Arc::new(Signal::for_this_thread()));
+        loop {
+            match collector.look() {
+                Err(Error::Empty) => wait::wait(py, collector.signal(), None)?,
+                looked => return looked.map_err(|error| raise(py, &error)),
+            };
+        }
+    }
+
     /// The events that were put before anybody asked for their whole address, each with its place.
     fn unfiled(&self, py: Python<'_>) -> Vec<((u32, i64), Py<PyAny>)> {
         self.core.queue().unfiled(|event| event.clone_ref(py))
@@ -153,7 +265,7 @@ impl PyMailbox {
         }
     }
 
-    /// An address to judge, with the first of its events.
+    /// An address to decide about, with the first of its events.
     fn next_question(&self, py: Python<'_>) -> PyResult<Option<(Py<PyQuestion>, Py<PyAny>)>> {
         let Some(question) = self.core.next_question(|event| event.clone_ref(py)) else {
             return Ok(None);
@@ -163,8 +275,10 @@ impl PyMailbox {
         Ok(Some((Py::new(py, asked)?, question.item)))
     }
 
-    fn add_key(&self, session_key: &Bound<'_, PyString>) {
+    fn add_key(&self, session_key: &Bound<'_, PyString>) -> PyResult<()> {
+        memory::require(session_key.py())?;
         self.core.add_key(&key_text(session_key));
+        Ok(())
     }
 
     fn remove_key(&self, session_key: &Bound<'_, PyString>) {
@@ -224,7 +338,7 @@ pub(super) struct PyCollector {
 #[derive(IntoPyObject)]
 pub(super) enum Polled {
     Event(Row),
-    /// Whether there is an address to judge; if not, the task is woken when it is to look again.
+    /// Whether there is an address to ask the owner predicate of; if not, the task is woken when it is to look again.
     Nothing(bool),
 }
 
@@ -245,7 +359,7 @@ impl PyCollector {
         match polled {
             Ok(leased) => row(self.mailbox.bind(py), leased).map(Polled::Event),
             Err(Error::Empty) => Ok(Polled::Nothing(false)),
-            Err(Error::Unjudged) => Ok(Polled::Nothing(true)),
+            Err(Error::Undecided) => Ok(Polled::Nothing(true)),
             Err(error) => Err(raise(py, &error)),
         }
     }
@@ -260,14 +374,14 @@ impl PyCollector {
     }
 }
 
-/// What a take gives; `None` if there is an address to judge first.
+/// What a take gives; `None` if there is an address to ask the owner predicate of first.
 fn answer(
     mailbox: &Bound<'_, PyMailbox>,
     leased: Result<Leased<Py<PyAny>>, Error>,
 ) -> PyResult<Option<Row>> {
     match leased {
         Ok(leased) => row(mailbox, leased).map(Some),
-        Err(Error::Unjudged) => Ok(None),
+        Err(Error::Undecided) => Ok(None),
         Err(error) => Err(raise(mailbox.py(), &error)),
     }
 }

@@ -13,11 +13,11 @@ use pyo3::types::{
     PyBool, PyBytes, PyCFunction, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple,
 };
 
-use crate::notification::{Clock, Literal, Segment, format, format_unreadable};
-use crate::routing::{Absent, identity, parse_session_key};
-use crate::value::{Fields, Key, Number, Printed, Value};
+use crate::text::fields::{Fields, Key, Number, Printed, Value};
+use crate::text::notification::{Clock, Literal, Segment, format, format_unreadable};
+use crate::text::session_key::{Absent, identity, parse_session_key};
 
-use super::value::Text;
+use super::text::Text;
 
 /// How deep, and over how many elements, a container is checked before it is printed here.
 const MAX_DEPTH: usize = 32;
@@ -293,6 +293,12 @@ fn int(object: &Bound<'_, PyAny>) -> PyResult<Number> {
     }
 }
 
+/// The field of that name.
+#[inline]
+pub(super) fn field(name: &Bound<'_, PyString>) -> Option<Key> {
+    KeyNames::get(name.py()).find(name)
+}
+
 /// Finds a field by the identity of its interned name; an equal but other str by its text.
 struct KeyNames {
     /// Open addressing by address; a few dozen names in [`KeyNames::SLOTS`] places.
@@ -409,11 +415,16 @@ fn join<'py>(py: Python<'py>, segments: Vec<Segment<Text<'py>>>) -> PyResult<Bou
     if let [Segment::Owned(text)] = segments.as_slice() {
         return Ok(PyString::new(py, text));
     }
-    let pieces = segments.into_iter().map(|segment| match segment {
+    let mut pieces = segments.into_iter().map(|segment| match segment {
         Segment::Literal(literal) => literal_text(py, literal),
         Segment::Owned(text) => PyString::new(py, &text),
         Segment::Field(text) => text.into_inner(),
     });
+    if pieces.len() == 2 {
+        if let (Some(first), Some(second)) = (pieces.next(), pieces.next()) {
+            return Ok(first.add(second)?.cast_into()?);
+        }
+    }
     let pieces = PyTuple::new(py, pieces)?;
     let separator = PyString::intern(py, "");
     // SAFETY: both are valid objects of the right type while attached; the call returns a new

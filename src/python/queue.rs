@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use super::loop_waker::PyWaiter;
-use super::receipt::{arrived, reopened};
+use super::receipt::{HermesCoreError, reopened};
 use super::route::{RouteTexts, full_address, key_text, with_route};
-use super::wait::Flag;
-use super::{fork, wait};
+use super::wait::{Detached, Flag};
+use super::{fork, memory, wait};
 use crate::error::Error;
 use crate::event::Route;
 use crate::queue::{CompletionQueue, Room, Wanted};
@@ -36,7 +36,7 @@ pub(super) fn add_exceptions(module: &Bound<'_, PyModule>) -> PyResult<()> {
             py,
             c"hermes_core.ShutDown",
             Some(c"Raised when put/get with shut-down queue."),
-            Some(&py.get_type::<PyException>()),
+            Some(&py.get_type::<HermesCoreError>()),
             None,
         )?,
     };
@@ -108,11 +108,12 @@ impl PyCompletionQueue {
         block: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        memory::require(py)?;
         if timeout.is_some() && self.core.maxsize() > 0 && block.0 {
             // As queue.Queue does, also when there is room.
             wait::deadline(timeout)?;
         }
-        let put = self.with_route(&item, |route| self.core.begin_put(item.clone().unbind(), route));
+        let put = self.with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
         let (refused, error) = match put {
             Ok(receipt) => {
                 reopened(py, receipt);
@@ -126,17 +127,19 @@ impl PyCompletionQueue {
         let texts = RouteTexts::owned(&item);
         let full = full_address(&item);
         let route = Route { full: full.as_deref(), ..texts.route() };
-        self.put_when_room(py, refused, route, wait::deadline(timeout)?)
+        let put = self.core.put(&Detached(py), refused, route, wait::deadline(timeout)?);
+        put.map(|receipt| reopened(py, receipt)).map_err(|stopped| stopped.raise(|e| raise(py, e)))
     }
 
     fn put_nowait(&self, py: Python<'_>, item: Bound<'_, PyAny>) -> PyResult<()> {
-        let put = self.with_route(&item, |route| self.core.begin_put(item.clone().unbind(), route));
+        memory::require(py)?;
+        let put = self.with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
         put.map(|receipt| reopened(py, receipt)).map_err(|(_, error)| raise(py, &error))
     }
 
     /// Undoes a get: the item is the first again.
     fn put_back(&self, py: Python<'_>, item: Bound<'_, PyAny>) {
-        let put = |route: Route<'_>| self.core.begin_put_back(item.clone().unbind(), route);
+        let put = |route: Route<'_>| self.core.put_back(item.clone().unbind(), route);
         reopened(py, self.with_route(&item, put));
     }
 
@@ -159,13 +162,9 @@ impl PyCompletionQueue {
         let kinds = types.map(kinds).transpose()?;
         let session_key = session_key.as_ref().map(key_text);
         let wanted = wanted(kinds.as_deref(), session_key.as_deref(), unaddressed)?;
-        let deadline = match block.0 {
-            true => Some(wait::deadline(timeout)?),
-            false => None,
-        };
-        match (self.take_now(py, wanted), deadline) {
-            (Err(Error::Empty), Some(deadline)) => self.get_when_there(py, wanted, deadline),
-            (taken, _) => taken.map_err(|error| raise(py, &error)),
+        match block.0 {
+            true => self.take(py, wanted, timeout),
+            false => self.core.try_take(&Detached(py), wanted).map_err(|error| raise(py, &error)),
         }
     }
 
@@ -180,7 +179,7 @@ impl PyCompletionQueue {
         let kinds = types.map(kinds).transpose()?;
         let session_key = session_key.as_ref().map(key_text);
         let wanted = wanted(kinds.as_deref(), session_key.as_deref(), unaddressed)?;
-        self.take_now(py, wanted).map_err(|error| raise(py, &error))
+        self.core.try_take(&Detached(py), wanted).map_err(|error| raise(py, &error))
     }
 
     fn qsize(&self) -> usize {
@@ -311,61 +310,24 @@ fn wanted<'a>(
 
 impl PyCompletionQueue {
     fn with_route<R>(&self, item: &Bound<'_, PyAny>, use_route: impl FnOnce(Route<'_>) -> R) -> R {
-        with_route(item, self.core.has_judges(), use_route)
+        with_route(item, self.core.has_predicates(), use_route)
     }
 
-    fn put_when_room(
-        &self,
-        py: Python<'_>,
-        mut item: Py<PyAny>,
-        route: Route<'_>,
-        deadline: Option<Instant>,
-    ) -> PyResult<()> {
-        let mut putter = self.core.putter();
-        let mut last = false;
-        loop {
-            match self.core.begin_put(item, route) {
-                Ok(receipt) => {
-                    reopened(py, receipt);
-                    return Ok(());
-                }
-                Err((refused, Error::Full { .. })) if !last => item = refused,
-                Err((_, error)) => return Err(raise(py, &error)),
-            }
-            if putter.enter() {
-                last = !wait::wait(py, putter.signal(), deadline)?;
-            }
-        }
-    }
-
-    pub(super) fn get_when_there(
+    /// Takes the first event wanted, waiting for one up to `timeout` seconds.
+    pub(super) fn take(
         &self,
         py: Python<'_>,
         wanted: Wanted<'_>,
-        deadline: Option<Instant>,
+        timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        let mut taker = self.core.taker(wanted);
-        let mut last = false;
-        loop {
-            match taker.begin() {
-                Ok(departed) => {
-                    if let Some(item) = arrived(py, departed) {
-                        return Ok(item);
-                    }
-                }
-                Err(Error::Empty) if !last => {
-                    last = !wait::wait(py, taker.signal(), deadline)?;
-                }
-                Err(error) => return Err(raise(py, &error)),
+        let timeout = wait::seconds("timeout", timeout)?;
+        match self.core.try_take(&Detached(py), wanted) {
+            Err(Error::Empty) => {
+                let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+                let taken = self.core.take(&Detached(py), wanted, deadline);
+                taken.map_err(|stopped| stopped.raise(|error| raise(py, error)))
             }
-        }
-    }
-
-    pub(super) fn take_now(&self, py: Python<'_>, wanted: Wanted<'_>) -> Result<Py<PyAny>, Error> {
-        loop {
-            if let Some(item) = arrived(py, self.core.begin_take(wanted)?) {
-                return Ok(item);
-            }
+            taken => taken.map_err(|error| raise(py, &error)),
         }
     }
 }

@@ -1,59 +1,80 @@
-//! Waiting for the disk, detached.
+//! Waiting for the disk, detached, or in a task of an event loop.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use pyo3::create_exception;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::import_exception;
 use pyo3::prelude::*;
 
-use super::wait;
+use super::loop_waker::PyWaiter;
+use super::wait::Detached;
 use crate::error::Error;
 use crate::ledger::receipt::Answer;
-use crate::ledger::{Hold, Home, Outcome, Receipt, Write};
-use crate::queue::Departed;
-use crate::wake::Signal;
+use crate::ledger::{Outcome, Receipt};
 
-create_exception!(
-    hermes_core,
-    LedgerError,
-    PyRuntimeError,
-    "The ledger cannot be read or written. The message says why, and what to do."
-);
+/// How long an action on a ledger may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+import_exception!(hermes_core.errors, HermesCoreError);
+import_exception!(hermes_core.errors, LedgerError);
+import_exception!(hermes_core.errors, LedgerFull);
+import_exception!(hermes_core.errors, LedgerBusy);
+import_exception!(hermes_core.errors, LedgerNewerSchema);
+import_exception!(hermes_core.errors, NotALedger);
+
+/// Adds the core's own exceptions: a module imported anew has the classes that are raised.
+pub(super) fn add_exceptions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("HermesCoreError", py.get_type::<HermesCoreError>())?;
+    module.add("LedgerError", py.get_type::<LedgerError>())?;
+    module.add("LedgerFull", py.get_type::<LedgerFull>())?;
+    module.add("LedgerBusy", py.get_type::<LedgerBusy>())?;
+    module.add("LedgerNewerSchema", py.get_type::<LedgerNewerSchema>())?;
+    module.add("NotALedger", py.get_type::<NotALedger>())
+}
 
 /// What Python raises for an error of the ledger.
 pub(super) fn ledger_error(error: &Error) -> PyErr {
-    LedgerError::new_err(error.to_string())
-}
-
-/// Has something written about a delegation of ours, and waits for it: with no interrupt, for it is
-/// on its way.
-pub(super) fn written(
-    py: Python<'_>,
-    home: &Home,
-    write: impl FnOnce(Hold) -> Write + Send,
-) -> Answer {
-    match home.ledger().keeps_texts() {
-        true => py.detach(|| home.write(write)),
-        // Nothing to wait for, and so no reason to give the interpreter up.
-        false => home.write(write),
+    let message = error.to_string();
+    match error.clone() {
+        Error::LedgerFull { path, .. } => LedgerFull::new_err((message, path)),
+        Error::LedgerBusy { path } => LedgerBusy::new_err((message, path)),
+        Error::LedgerNewer { path, found, known } => {
+            LedgerNewerSchema::new_err((message, path, found, known))
+        }
+        Error::NotALedger { path, .. } => NotALedger::new_err((message, path)),
+        Error::LedgerReadOnly { path, .. }
+        | Error::LedgerDamaged { path, .. }
+        | Error::LedgerIo { path, .. } => LedgerError::new_err((message, path)),
+        _ => LedgerError::new_err(message),
     }
 }
 
-/// Writes down that an event was delivered; false if it had become another process's.
-pub(super) fn acked(py: Python<'_>, home: &Home) -> bool {
-    let is_ours = written(py, home, Write::Ack) != Ok(Outcome::Fenced);
-    if !is_ours {
-        home.look_again();
+/// A write that is on its way.
+#[pyclass(name = "Receipt", module = "hermes_core._core", frozen)]
+pub(super) struct PyReceipt(pub(super) Receipt);
+
+#[pymethods]
+impl PyReceipt {
+    /// Whether it is known what became of it; if not, the task is woken when it is.
+    fn poll(&self, waiter: &PyWaiter) -> bool {
+        self.0.poll(&waiter.signal).is_some()
     }
-    is_ours
+
+    /// Waits until it is, thirty seconds at most; answers as `end`.
+    pub(super) fn wait(&self, py: Python<'_>) -> PyResult<bool> {
+        let answer = self.0.wait_by(&Detached(py), Instant::now().checked_add(PATIENCE));
+        is_done(answer.map_err(|stopped| stopped.raise(ledger_error))?)
+    }
+
+    /// Whether it is written; false if there was nothing to change.
+    fn end(&self) -> PyResult<bool> {
+        is_done(self.0.answer().unwrap_or(Err(Error::LedgerSlow)))
+    }
 }
 
-/// The event that has left; `None` if it was another process's.
-#[inline]
-pub(super) fn arrived(py: Python<'_>, departed: Departed<Py<PyAny>>) -> Option<Py<PyAny>> {
-    let Departed { item, home } = departed;
-    home.is_none_or(|home| acked(py, &home)).then_some(item)
+fn is_done(answer: Answer) -> PyResult<bool> {
+    let is_done = |outcome| matches!(outcome, Outcome::Done | Outcome::Asked);
+    answer.map(is_done).map_err(|error| ledger_error(&error))
 }
 
 /// Waits for the write that undoes a take.
@@ -61,26 +82,5 @@ pub(super) fn reopened(py: Python<'_>, receipt: Option<Receipt>) {
     if let Some(receipt) = receipt.filter(|receipt| receipt.answer().is_none()) {
         // Failed or not, it is the ledger's business from here.
         let _ = py.detach(|| receipt.wait(None));
-    }
-}
-
-/// Waits for a write, with Ctrl-C on the main thread, until `deadline`.
-///
-/// Raises what a signal handler raises.
-pub(super) fn answer(
-    py: Python<'_>,
-    receipt: &Receipt,
-    deadline: Option<Instant>,
-) -> PyResult<Result<Outcome, Error>> {
-    if let Some(answer) = receipt.answer() {
-        return Ok(answer);
-    }
-    let signal = Arc::new(Signal::for_this_thread());
-    loop {
-        match receipt.poll(&signal) {
-            Some(answer) => return Ok(answer),
-            None if wait::wait(py, &signal, deadline)? => {}
-            None => return Ok(receipt.answer().unwrap_or(Err(Error::LedgerSlow))),
-        }
     }
 }

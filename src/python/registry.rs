@@ -1,7 +1,7 @@
 //! The registry as Python sees it: records are Python objects, their states are the core's.
 
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -9,20 +9,24 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::ledger::{PyLedger, millis};
+use super::ledger::{PyAdopted, PyLedger, millis};
 use super::loop_waker::PyWaiter;
-use super::queue::{Core as Queue, PyCompletionQueue};
-use super::receipt::{answer, ledger_error, written};
-use super::route::{key_text, with_route};
-use super::{fork, wait};
+use super::queue::PyCompletionQueue;
+use super::receipt::ledger_error;
+use super::route::{Spelled, key_text};
+use super::wait::{Detached, Stopped};
+use super::{fork, memory, wait};
+use crate::delegation::{
+    Begun, DelegationRegistry, Dispatched, Dispatching, End, Finished, LiveWork, NotPut, PATIENCE,
+    Record, Refused, Request, Restored,
+};
 use crate::error::Error;
-use crate::event::{Owner, Route, Selector};
-use crate::ledger::{Hold, Home, Outcome, Write};
-use crate::queue::DeliveryObserver;
-use crate::registry::{DelegationRegistry, Dispatched, LiveWork, Record, Request, State};
+use crate::event::{Owner, Selector};
+use crate::ledger::{Ledger, Outcome};
+use crate::state::State;
 
 /// The core registry, of Python objects.
-pub(super) type Core = DelegationRegistry<Py<PyAny>>;
+type Core = DelegationRegistry<Py<PyAny>, Py<PyAny>>;
 
 /// A record as Python gets it: its payload, its state, where its event stands.
 type Row = (Py<PyAny>, &'static str, Option<&'static str>);
@@ -31,36 +35,55 @@ type Row = (Py<PyAny>, &'static str, Option<&'static str>);
 #[derive(IntoPyObject)]
 enum Answer {
     /// The id of what has begun.
-    Id(String),
+    Id(Spelled),
     /// `"existing"`, and the id of the owner's delegation with that key.
-    Existing((&'static str, String)),
+    Existing((&'static str, Spelled)),
     /// The limit, and how many run.
     AtCapacity((usize, usize)),
+}
+
+/// What a dispatch answers that does not wait.
+#[derive(IntoPyObject)]
+enum BegunAnswer {
+    /// The id, whether it is that of this dispatch and not of the owner's with the same key, and what
+    /// ends it.
+    Writing((Spelled, bool, Py<PyDispatching>)),
+    Done(Answer),
+}
+
+fn answer(dispatched: Dispatched) -> Answer {
+    match dispatched {
+        Dispatched::New(id) => Answer::Id(Spelled(id)),
+        Dispatched::Existing(id) => Answer::Existing(("existing", Spelled(id))),
+    }
+}
+
+/// What a refusal answers, or raises.
+fn refused(error: Error) -> PyResult<Answer> {
+    match error {
+        Error::AtCapacity { limit, running } => Ok(Answer::AtCapacity((limit, running))),
+        Error::DuplicateId { .. } => Err(PyValueError::new_err(error.to_string())),
+        error => Err(ledger_error(&error)),
+    }
 }
 
 /// What an end answers: the state, what kept it from being written down, and the payloads that
 /// retention let go, for the Python frame to drop.
 type Ended = (&'static str, Option<String>, Vec<Py<PyAny>>);
 
-/// How long a dispatch waits for its row, and an end for its.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Delegations and the queue their events go to.
 #[pyclass(name = "Registry", module = "hermes_core._core", frozen)]
 pub(super) struct PyRegistry {
-    core: Arc<Core>,
-    queue: Arc<Queue>,
+    pub(super) core: Arc<Core>,
 }
 
 #[pymethods]
 impl PyRegistry {
     #[new]
     fn new(queue: &PyCompletionQueue, retention: usize) -> Self {
-        let core = Arc::new(Core::new(retention));
+        let core = Core::new(queue.core.clone(), retention);
         fork::register(&core);
-        let observer: Weak<dyn DeliveryObserver> = Arc::downgrade(&core) as _;
-        queue.core.observe(observer);
-        Self { core, queue: queue.core.clone() }
+        Self { core }
     }
 
     /// Records a running delegation of `owner` (session key, UI session id, parent session id), once
@@ -73,80 +96,80 @@ impl PyRegistry {
         limit: isize,
         elsewhere: usize,
         owner: [Bound<'_, PyString>; 3],
-        payload: Bound<'_, PyAny>,
+        payload: Py<PyAny>,
         key: Option<Bound<'_, PyString>>,
-        ledger: &PyLedger,
+        ledger: Option<&PyLedger>,
         record: &str,
         dispatched_at: f64,
     ) -> PyResult<Answer> {
-        let [session_key, origin_ui_session_id, parent_session_id] = owner.map(text);
-        let epoch = Some(self.queue.epoch(&session_key));
-        let id = id.as_ref().map(key_text);
-        let key = key.as_ref().map(key_text);
+        memory::require_for(py, record.len())?;
+        let (id, key) = (id.as_ref().map(key_text), key.as_ref().map(key_text));
         let request = Request {
             id: id.as_deref(),
             limit: usize::try_from(limit).unwrap_or(0),
             elsewhere,
-            owner: Owner { session_key, origin_ui_session_id, parent_session_id, epoch },
+            owner: owner_of(owner),
             idempotency_key: key.as_deref(),
-            ledger: Some(ledger.core.clone()),
+            ledger: ledger.map(|ledger| ledger.core.clone()),
             record: record.into(),
             dispatched_at: millis(dispatched_at),
         };
-        let deadline = Instant::now().checked_add(PATIENCE);
-        match self.core.begin_dispatch(request, payload.clone().unbind()) {
-            Ok(Dispatched::New { id, row, promise }) => {
-                let Some((ledger, row)) = row else { return Ok(Answer::Id((*id).to_owned())) };
-                let write = Write::Dispatch(row);
-                let receipt = match ledger.keeps_texts() {
-                    true => py.detach(|| ledger.write(write)),
-                    false => ledger.write(write),
-                };
-                let written = answer(py, &receipt, deadline);
-                let is_it = |record: &Record<Py<PyAny>>| record.payload.is(&payload);
-                match &written {
-                    Ok(Ok(Outcome::Done)) => {}
-                    Ok(Ok(Outcome::Exists(_)) | Err(Error::DuplicateId { .. })) => {
-                        self.core.withdraw_unwritten(is_it);
-                    }
-                    _ => drop(self.core.withdraw(is_it)),
-                }
-                let written = written?;
-                if let Some(promise) = promise {
-                    promise.answer(written.clone());
-                }
-                match written {
-                    Ok(Outcome::Exists(id)) => Ok(Answer::Existing(("existing", id.into()))),
-                    Ok(_) => Ok(Answer::Id((*id).to_owned())),
-                    Err(error @ Error::DuplicateId { .. }) => {
-                        Err(PyValueError::new_err(error.to_string()))
-                    }
-                    Err(error) => Err(ledger_error(&error)),
-                }
+        let dispatched = self.core.dispatch(&Detached(py), request, payload);
+        match dispatched {
+            Ok(dispatched) => Ok(answer(dispatched)),
+            Err(Refused { error: Stopped::Core(error), .. }) => refused(error),
+            Err(Refused { error, .. }) => Err(error.raise(ledger_error)),
+        }
+    }
+
+    /// As `dispatch`, by somebody who does not wait for the row here: what is to end the dispatch, or
+    /// the answer if there is nothing to wait for.
+    #[allow(clippy::too_many_arguments)]
+    fn begin_dispatch(
+        slf: &Bound<'_, Self>,
+        id: Option<Bound<'_, PyString>>,
+        limit: isize,
+        elsewhere: usize,
+        owner: [Bound<'_, PyString>; 3],
+        payload: Py<PyAny>,
+        key: Option<Bound<'_, PyString>>,
+        ledger: Option<&PyLedger>,
+        record: &str,
+        dispatched_at: f64,
+    ) -> PyResult<BegunAnswer> {
+        memory::require_for(slf.py(), record.len())?;
+        let (id, key) = (id.as_ref().map(key_text), key.as_ref().map(key_text));
+        let request = Request {
+            id: id.as_deref(),
+            limit: usize::try_from(limit).unwrap_or(0),
+            elsewhere,
+            owner: owner_of(owner),
+            idempotency_key: key.as_deref(),
+            ledger: ledger.map(|ledger| ledger.core.clone()),
+            record: record.into(),
+            dispatched_at: millis(dispatched_at),
+        };
+        let submit = |ledger: &dyn Ledger, write| ledger.submit(write);
+        match slf.get().core.begin_dispatch(request, payload, submit) {
+            Ok(Begun::Done(dispatched)) => Ok(BegunAnswer::Done(answer(dispatched))),
+            Ok(Begun::Writing(dispatching)) => {
+                let (id, is_own) = (Spelled(dispatching.id().clone()), dispatching.is_own());
+                let begun = Mutex::new(Some(dispatching));
+                let dispatching = PyDispatching { registry: slf.clone().unbind(), begun };
+                Ok(BegunAnswer::Writing((id, is_own, Py::new(slf.py(), dispatching)?)))
             }
-            Ok(Dispatched::Existing { id, receipt }) => {
-                let written = receipt.map(|receipt| answer(py, &receipt, deadline)).transpose()?;
-                match written {
-                    Some(Err(error)) => Err(ledger_error(&error)),
-                    Some(Ok(Outcome::Exists(id))) => Ok(Answer::Existing(("existing", id.into()))),
-                    _ => Ok(Answer::Existing(("existing", (*id).to_owned()))),
-                }
-            }
-            Err(refused) => match refused.error {
-                Error::AtCapacity { limit, running } => Ok(Answer::AtCapacity((limit, running))),
-                error => Err(PyValueError::new_err(error.to_string())),
-            },
+            Err(Refused { error, .. }) => refused(error).map(BegunAnswer::Done),
         }
     }
 
     /// A worker is about to run it: whether it is the first to; `None` if it was withdrawn.
     fn begin(&self, id: &Bound<'_, PyString>, payload: &Bound<'_, PyAny>) -> Option<bool> {
-        self.core.begin(&key_text(id), |record| record.payload.is(payload))
+        self.core.begin(&key_text(id), |own| own.is(payload))
     }
 
     /// Takes back a dispatch that no worker has begun, by its payload; whether there was one.
     fn withdraw(&self, payload: &Bound<'_, PyAny>) -> bool {
-        self.core.withdraw(|record| record.payload.is(payload)).is_some()
+        self.core.withdraw(|own| own.is(payload)).is_some()
     }
 
     /// Ends a delegation with the runner's status word, has that written down as `text`, and
@@ -162,31 +185,21 @@ impl PyRegistry {
         text: &str,
         completed_at: f64,
     ) -> Option<Ended> {
-        let state = State::from_status(&status.to_string_lossy());
-        let id = key_text(id);
-        let epoch = self.core.with(&id, |record| record.owner.epoch).flatten();
-        let ending = self.core.end(&id, state, |record| record.payload.is(payload))?;
-        let mut problem = None;
-        if let Some(home) = ending.home.clone() {
-            let (event, completed_at) = (text.into(), millis(completed_at));
-            let finish = |hold| Write::Finish { hold, state, event, completed_at };
-            let written = written(py, &home, finish);
-            match written {
-                Ok(Outcome::Fenced) => {
-                    self.core.supersede(ending);
-                    home.look_again();
-                    return None;
-                }
-                Ok(_) => {}
-                Err(error) => problem = Some(error.to_string()),
-            }
-        }
-        with_route(&event, self.queue.has_judges(), |route| {
-            let route = Route { epoch, ..route };
-            let item = event.clone().into_any().unbind();
-            self.core.publish(ending, |home| self.queue.publish(item, route, home));
-        });
-        Some((state.name(), problem, self.core.prune()))
+        let end = End {
+            id: &key_text(id),
+            state: State::from_status(&status.to_string_lossy()),
+            event: event.into_any().unbind(),
+            text: text.into(),
+            completed_at: millis(completed_at),
+        };
+        let state = end.state.name();
+        let mark_late = |event: &Py<PyAny>| {
+            // No memory for it: the event is told all the same.
+            let _ = event.bind(py).set_item(intern!(py, "late"), true);
+        };
+        let finished = self.core.finish(&Detached(py), end, |own| own.is(payload), mark_late)?;
+        let Finished { problem, dropped } = finished;
+        Some((state, problem.map(|error| error.to_string()), dropped))
     }
 
     /// Records what an earlier process left, or is to be delivered again, and puts its event, for
@@ -195,9 +208,8 @@ impl PyRegistry {
     #[allow(clippy::too_many_arguments)]
     fn restore(
         &self,
-        ledger: &PyLedger,
+        adopted: Option<&PyAdopted>,
         id: &Bound<'_, PyString>,
-        fence: u64,
         owner: [Bound<'_, PyString>; 3],
         state: &str,
         attempts: u32,
@@ -205,42 +217,68 @@ impl PyRegistry {
         event: Bound<'_, PyDict>,
         is_exclusive: bool,
     ) -> (bool, Option<Py<PyAny>>) {
-        let [session_key, origin_ui_session_id, parent_session_id] = owner.map(text);
-        let epoch = Some(self.queue.epoch(&session_key));
-        let owner = Owner { session_key, origin_ui_session_id, parent_session_id, epoch };
-        let hold = Hold { id: (*key_text(id)).into(), fence };
-        let home = Arc::new(Home::new(ledger.core.clone(), hold));
-        let state = State::named(state).unwrap_or(State::Lost);
-        let restored = with_route(&event, self.queue.has_judges(), |route| {
-            let route = Route { epoch, ..route };
-            let item = event.clone().into_any().unbind();
-            let rehome = |home: &Arc<Home>| self.queue.rehome(&home.hold().id, home);
-            let put = |home| self.queue.restore(item, route, home, attempts, is_exclusive);
-            self.core.restore(home, owner, state, payload, rehome, put)
+        let id: Arc<str> = (*key_text(id)).into();
+        let row = adopted.and_then(|adopted| adopted.core().handle(&id));
+        if adopted.is_some() && row.is_none() {
+            return (false, Some(payload));
+        }
+        let restored = self.core.restore(Restored {
+            id: id.clone(),
+            row,
+            owner: owner_of(owner),
+            state: State::named(state).unwrap_or(State::Lost),
+            attempts,
+            is_exclusive,
+            payload,
+            event: event.into_any().unbind(),
         });
+        if let Some(adopted) = adopted
+            && !matches!(restored, Err(NotPut { waits: false, .. }))
+        {
+            adopted.core().put(&id);
+        }
         match restored {
             Ok(before) => (true, before),
-            Err(payload) => (false, Some(payload)),
+            Err(refused) => (false, Some(refused.payload)),
         }
+    }
+
+    /// Forgets a delegation whose event has left; returns its payload, for the Python frame to drop.
+    fn forget(&self, id: &Bound<'_, PyString>) -> Option<Py<PyAny>> {
+        self.core.forget(&key_text(id))
     }
 
     /// Takes the event of a delegation out of the queue: one that waits too, if `waiting` says so.
     /// Returns it, for the Python frame to drop.
     fn take_out(&self, id: &Bound<'_, PyString>, waiting: bool) -> Option<Py<PyAny>> {
-        self.queue.discard(&key_text(id), waiting)
+        self.core.take_out(&key_text(id), waiting)
     }
 
-    /// Writes down that the event of a delegation of ours was given up; whether it was ours.
-    fn drop(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> bool {
-        let home = self.core.with(&key_text(id), Record::home).flatten();
-        home.is_some_and(|home| written(py, &home, Write::Drop) == Ok(Outcome::Done))
+    /// Gives up the event of a delegation that no consumer has. Returns it, for the Python frame to
+    /// drop, and whether its row was ours and says so.
+    fn drop_event(
+        &self,
+        py: Python<'_>,
+        id: &Bound<'_, PyString>,
+    ) -> Option<(Option<Py<PyAny>>, bool)> {
+        self.core.drop_event(&Detached(py), &key_text(id))
+    }
+
+    /// Parks the event of a delegation, whose owner began a new epoch elsewhere.
+    fn park(&self, id: &Bound<'_, PyString>) {
+        self.core.park(&key_text(id));
+    }
+
+    /// Gives up the event of a delegation that is held under a claim of this fence, now or should its
+    /// consumer give it back. Returns what the Python frame is to drop.
+    fn drop_as_asked(&self, id: &Bound<'_, PyString>, fence: u64) -> Vec<Py<PyAny>> {
+        self.core.drop_as_asked(&key_text(id), fence)
     }
 
     /// How many delegations of an owner, or of all, are queued, run, have ended and are not
     /// published, and wait for their delivery.
     fn live_work(&self, owner: [Bound<'_, PyString>; 3]) -> (usize, usize, usize, usize) {
-        let [session_key, origin_ui_session_id, parent_session_id] = owner.map(text);
-        let selector = Selector { session_key, origin_ui_session_id, parent_session_id };
+        let selector = selector_of(owner);
         let LiveWork { queued, running, finalizing, undelivered } = self.core.live_work(&selector);
         (queued, running, finalizing, undelivered)
     }
@@ -269,8 +307,7 @@ impl PyRegistry {
         owner: [Bound<'_, PyString>; 3],
         all_fields: bool,
     ) -> Vec<Py<PyAny>> {
-        let [session_key, origin_ui_session_id, parent_session_id] = owner.map(text);
-        let selector = Selector { session_key, origin_ui_session_id, parent_session_id };
+        let selector = selector_of(owner);
         self.core.running_of(&selector, all_fields, |record| record.payload.clone_ref(py))
     }
 
@@ -306,10 +343,12 @@ impl PyRegistry {
         counts.set_item(intern!(py, "undelivered"), stats.undelivered)?;
         counts.set_item(intern!(py, "finalizing"), stats.finalizing)?;
         counts.set_item(intern!(py, "dead"), stats.dead)?;
+        counts.set_item(intern!(py, "parked"), stats.parked)?;
         counts.set_item(intern!(py, "retained"), stats.retained)?;
         counts.set_item(intern!(py, "dispatched"), stats.dispatched)?;
         counts.set_item(intern!(py, "refused"), stats.refused)?;
         counts.set_item(intern!(py, "discarded"), stats.discarded)?;
+        counts.set_item(intern!(py, "unsettled"), stats.unsettled)?;
         Ok(counts)
     }
 
@@ -327,11 +366,83 @@ impl PyRegistry {
     }
 }
 
-/// An owner's field, as the queue compares it.
-fn text(field: Bound<'_, PyString>) -> String {
-    key_text(&field).into_owned()
+/// A dispatch whose row is being written. Somebody ends it, whatever happens.
+#[pyclass(name = "Dispatching", module = "hermes_core._core", frozen)]
+pub(super) struct PyDispatching {
+    registry: Py<PyRegistry>,
+    begun: Mutex<Option<Dispatching<Py<PyAny>>>>,
+}
+
+#[pymethods]
+impl PyDispatching {
+    /// Whether the row is written, or could not be; if not, the task is woken when it is.
+    fn poll(&self, waiter: &PyWaiter) -> bool {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.as_ref().is_none_or(|begun| begun.receipt().poll(&waiter.signal).is_some())
+    }
+
+    /// Waits until it is, ten seconds at most.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let receipt = begun.as_ref().map(|begun| begun.receipt().clone());
+        drop(begun);
+        let deadline = Instant::now().checked_add(PATIENCE);
+        let answer = receipt.map(|receipt| receipt.wait_by(&Detached(py), deadline));
+        answer.transpose().map(drop).map_err(|stopped| stopped.raise(ledger_error))
+    }
+
+    /// Whether its row is written, and is its own.
+    fn is_written(&self) -> bool {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = begun.as_ref().and_then(|begun| begun.receipt().answer());
+        answer == Some(Ok(Outcome::Done))
+    }
+
+    /// The id of the delegation that the owner dispatched before with the same key, if the ledger
+    /// says that there is one.
+    fn existing(&self) -> Option<Spelled> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        match begun.as_ref()?.receipt().answer() {
+            Some(Ok(Outcome::Exists(id))) => Some(Spelled(id.into())),
+            _ => None,
+        }
+    }
+
+    /// Ends the dispatch, written or not; answers and raises as `Registry.dispatch`. What could not be
+    /// written is taken back, or, if `keeps` says so, stays without a row. `None` if it was ended
+    /// before.
+    fn end(&self, keeps: bool) -> PyResult<Option<Answer>> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(begun) = begun else { return Ok(None) };
+        let written = begun.receipt().answer().unwrap_or(Err(Error::LedgerSlow));
+        let core = &self.registry.get().core;
+        let ended = match keeps {
+            true => core.keep_dispatch(begun, written),
+            false => core.end_dispatch(begun, written),
+        };
+        match ended {
+            Ok(dispatched) => Ok(Some(answer(dispatched))),
+            Err(Refused { error, .. }) => refused(error).map(Some),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.registry)
+    }
+}
+
+/// An owner's fields, as the queue compares them.
+fn owner_of(fields: [Bound<'_, PyString>; 3]) -> Owner {
+    let [session_key, origin_ui_session_id, parent_session_id] =
+        fields.map(|field| key_text(&field).into());
+    Owner { session_key, origin_ui_session_id, parent_session_id, epoch: None }
+}
+
+fn selector_of(fields: [Bound<'_, PyString>; 3]) -> Selector {
+    let Owner { session_key, origin_ui_session_id, parent_session_id, .. } = owner_of(fields);
+    Selector { session_key, origin_ui_session_id, parent_session_id }
 }
 
 fn row(py: Python<'_>, record: &Record<Py<PyAny>>) -> Row {
-    (record.payload.clone_ref(py), record.state.name(), record.delivery.name())
+    (record.payload.clone_ref(py), record.state.name(), record.delivery().name())
 }

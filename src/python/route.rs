@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::ffi::CStr;
 use std::slice;
+use std::sync::Arc;
 
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
-use crate::event::{Route, kind};
+use crate::event::{self, Owner, Route, kind};
 
 /// What the spelling of a str begins with that is not compared as it is.
 const MARK: char = '\u{fffd}';
@@ -21,6 +22,40 @@ const MARK: char = '\u{fffd}';
 /// one that begins with the mark.
 pub(super) fn key_text<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
     plain(value.as_borrowed()).map_or_else(|| spelled(value), Cow::Borrowed)
+}
+
+/// The str that [`key_text`] made `text` of.
+pub(super) fn unspelled<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
+    match text.strip_prefix(MARK).and_then(bytes_of) {
+        Some(bytes) => {
+            let decoded = PyBytes::new(py, &bytes)
+                .call_method1(intern!(py, "decode"), ("utf-8", "surrogatepass"));
+            decoded?.cast_into::<PyString>().map_err(PyErr::from)
+        }
+        // One that nobody here has spelled stays as it is.
+        None => Ok(PyString::new(py, text)),
+    }
+}
+
+/// A text as the core compares it, for Python to get as the str that it stands for.
+pub(super) struct Spelled(pub(super) Arc<str>);
+
+impl<'py> IntoPyObject<'py> for Spelled {
+    type Target = PyString;
+    type Output = Bound<'py, PyString>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
+        unspelled(py, &self.0)
+    }
+}
+
+/// The bytes that a text of hexadecimal digits stands for.
+#[cold]
+fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 /// The text of a str that is compared as it is.
@@ -62,6 +97,9 @@ fn spelled<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
 /// The names that file an event, in the order of [`RouteTexts::found`].
 const NAMES: [&CStr; 3] = [c"type", c"session_key", c"delegation_id"];
 
+/// Where the session key is among them.
+const SESSION_KEY: usize = 1;
+
 /// The same, interned.
 struct Names([Py<PyString>; 3]);
 
@@ -102,6 +140,7 @@ fn text<S: AsRef<str>>(field: &Option<Option<S>>) -> Option<&str> {
 pub(super) struct RouteTexts<S> {
     is_event: bool,
     /// Kind, session key and delegation: whether the event has the field, and whether it is a str.
+    /// A session key that is None is none.
     found: [Option<Option<S>>; 3],
 }
 
@@ -129,13 +168,14 @@ impl<S: AsRef<str>> RouteTexts<S> {
             let (name, value): (Borrowed<'a, '_, PyAny>, Borrowed<'a, '_, PyAny>) =
                 unsafe { (Borrowed::from_ptr(py, name), Borrowed::from_ptr(py, value)) };
             let Some(position) = names.position(name) else { continue };
-            texts.found[position] = Some(match value.cast::<PyString>() {
+            texts.found[position] = match value.cast::<PyString>() {
                 Ok(value) => {
                     let _held = value.to_owned();
-                    Some(read(value)?)
+                    Some(Some(read(value)?))
                 }
-                Err(_) => None,
-            });
+                Err(_) if position == SESSION_KEY && value.is_none() => None,
+                Err(_) => Some(None),
+            };
             if texts.is_complete() {
                 break;
             }
@@ -166,7 +206,11 @@ impl<S: AsRef<str>> RouteTexts<S> {
             Some(kind::ASYNC_DELEGATION) => text(delegation_id),
             _ => None,
         };
-        let session_key = Some(text(session_key).unwrap_or_default());
+        // One that is no str is no owner's, and not nobody's: only a consumer of everything takes it.
+        let session_key = match session_key {
+            None => Some(""),
+            key => text(key),
+        };
         Route { kind, session_key, delegation_id, ..Route::default() }
     }
 }
@@ -211,8 +255,7 @@ const OWNER: [&CStr; 3] = [c"session_key", c"origin_ui_session_id", c"parent_ses
 /// An event's kind and all that it says of its owner, as one text; `None` if it is nobody's.
 pub(super) fn full_address(item: &Bound<'_, PyAny>) -> Option<String> {
     let event = item.cast::<PyDict>().ok()?;
-    let mut found = [const { None::<String> }; 3];
-    let mut is_anybodys = false;
+    let mut found = [(); 3].map(|()| Box::<str>::default());
     // A copy: to read a str may run Python code, which may change the dict.
     for (name, value) in event.copy().ok()?.iter() {
         let (Ok(name), Ok(value)) = (name.cast_exact::<PyString>(), value.cast::<PyString>())
@@ -221,15 +264,13 @@ pub(super) fn full_address(item: &Bound<'_, PyAny>) -> Option<String> {
         };
         let is = |field: &CStr| name.to_str().is_ok_and(|name| field.to_str() == Ok(name));
         if let Some(position) = OWNER.iter().position(|field| is(field)) {
-            let text = key_text(value).into_owned();
-            is_anybodys |= !text.is_empty();
-            found[position] = Some(text);
+            found[position] = key_text(value).into();
         }
     }
     let texts = RouteTexts::owned(item);
-    let kind = texts.route().kind.unwrap_or_default();
-    let fields = found.iter().map(|field| field.as_deref().unwrap_or_default());
-    // With the lengths: a text may have any separator in it.
-    let measured = |text: &str| format!("{}:{text}", text.len());
-    is_anybodys.then(|| std::iter::once(kind).chain(fields).map(measured).collect())
+    // A session key that is no str: no owner's, whatever else it says.
+    texts.route().session_key?;
+    let [session_key, origin_ui_session_id, parent_session_id] = found;
+    let owner = Owner { session_key, origin_ui_session_id, parent_session_id, epoch: None };
+    event::full_address(texts.route().kind.unwrap_or_default(), &owner)
 }

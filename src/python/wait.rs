@@ -3,11 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyCFunction, PyDict, PyFloat, PyInt};
 
-use crate::wake::Signal;
+use crate::error::Error;
+use crate::sync::signal::Signal;
+use crate::sync::wait::Wait;
 
 /// How long the main thread waits between two looks for a pending signal handler.
 const SIGNAL_SLICE: Duration = Duration::from_millis(50);
@@ -33,10 +37,33 @@ fn current_thread() -> u64 {
     ident as u64
 }
 
+/// Refuses to wait where `gevent` has every thread be a greenlet of one: what is waited for would be
+/// kept from coming.
+fn refuse_greenlets(py: Python<'_>) -> PyResult<()> {
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let modules = MODULES.get_or_try_init(py, || {
+        let modules = py.import("sys")?.getattr("modules")?;
+        modules.cast_into::<PyDict>().map(Bound::unbind).map_err(PyErr::from)
+    })?;
+    let modules = modules.bind(py);
+    if !modules.contains(intern!(py, "gevent.monkey"))? {
+        return Ok(());
+    }
+    let Some(threads) = modules.get_item(intern!(py, "_thread"))? else { return Ok(()) };
+    if threads.getattr(intern!(py, "start_new_thread"))?.is_instance_of::<PyCFunction>() {
+        return Ok(());
+    }
+    Err(PyRuntimeError::new_err(
+        "gevent has replaced the threads of this process: hermes_core waits in real ones, \
+         and would keep every greenlet waiting; use monkey.patch_all(thread=False)",
+    ))
+}
+
 /// Waits, detached, until the signal is set or `deadline` has passed; whether it was set.
 ///
 /// On the main thread it wakes every 50 ms to run pending signal handlers, so that Ctrl-C raises.
 pub(super) fn wait(py: Python<'_>, signal: &Signal, deadline: Option<Instant>) -> PyResult<bool> {
+    refuse_greenlets(py)?;
     if current_thread() != MAIN_THREAD.load(Ordering::Relaxed) {
         return Ok(py.detach(|| signal.wait_until(deadline)));
     }
@@ -50,6 +77,45 @@ pub(super) fn wait(py: Python<'_>, signal: &Signal, deadline: Option<Instant>) -
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Ok(false);
         }
+    }
+}
+
+/// Waits with the interpreter given up: how the binding has the core's operations wait.
+#[derive(Clone, Copy)]
+pub(super) struct Detached<'py>(pub(super) Python<'py>);
+
+/// What kept an operation from its end.
+pub(super) enum Stopped {
+    /// An error of the core.
+    Core(Error),
+    /// What a signal handler raised.
+    Raised(PyErr),
+}
+
+impl Stopped {
+    /// The exception for it; `raise` makes that of an error of the core.
+    pub(super) fn raise(self, raise: impl FnOnce(&Error) -> PyErr) -> PyErr {
+        match self {
+            Self::Core(error) => raise(&error),
+            Self::Raised(error) => error,
+        }
+    }
+}
+
+impl Wait for Detached<'_> {
+    type Error = Stopped;
+
+    fn error(&self, error: Error) -> Stopped {
+        Stopped::Core(error)
+    }
+
+    fn wait(&self, signal: &Signal, deadline: Option<Instant>) -> Result<bool, Stopped> {
+        wait(self.0, signal, deadline).map_err(Stopped::Raised)
+    }
+
+    // With no interrupt: what is written is on its way.
+    fn block<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.0.detach(work)
     }
 }
 

@@ -1,9 +1,9 @@
-//! Names of owners and kinds as small numbers, each with the lane of its events.
+//! Names of owners and kinds as small numbers, each with the list of its events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::lane::Lane;
+use super::list::List;
 
 /// A name's number. Valid while a use of it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ impl NameId {
 struct Entry {
     name: Arc<str>,
     uses: u32,
-    lane: Lane,
+    list: List,
 }
 
 /// Numbers for names, counted by use; a name goes with its last use.
@@ -44,7 +44,7 @@ impl Names {
             return id;
         }
         let name: Arc<str> = name.into();
-        let entry = Entry { name: name.clone(), uses: 1, lane: Lane::default() };
+        let entry = Entry { name: name.clone(), uses: 1, list: List::default() };
         let id = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -85,13 +85,13 @@ impl Names {
         &self.entries[id.0 as usize].name
     }
 
-    /// The lane of the events with that name.
-    pub(super) fn lane(&self, id: NameId) -> &Lane {
-        &self.entries[id.0 as usize].lane
+    /// The list of the events with that name.
+    pub(super) fn list(&self, id: NameId) -> &List {
+        &self.entries[id.0 as usize].list
     }
 
-    /// The lane of the events with that name.
-    pub(super) fn lane_mut(&mut self, id: NameId) -> &mut Lane {
-        &mut self.entries[id.0 as usize].lane
+    /// The list of the events with that name.
+    pub(super) fn list_mut(&mut self, id: NameId) -> &mut List {
+        &mut self.entries[id.0 as usize].list
     }
 }

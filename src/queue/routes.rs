@@ -1,4 +1,4 @@
-//! Pairs of an owner and a kind as small numbers, each with the lane of its events.
+//! Pairs of an owner and a kind as small numbers, each with the list of its events.
 //!
 //! A put looks its event's route up once; everything that files the event, and that takes it out
 //! again, goes by number from there.
@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
 
-use super::lane::Lane;
+use super::list::List;
 use super::names::{NameId, Names};
 
 /// Routes are kept up to this many, also those that no event uses, so that one that comes and goes is
@@ -62,7 +62,7 @@ struct Entry {
     hash: u64,
     uses: u32,
     came: bool,
-    lane: Lane,
+    list: List,
 }
 
 /// The routes, with the names of owners and of kinds.
@@ -70,7 +70,7 @@ struct Entry {
 pub(super) struct Routes {
     pub(super) owners: Names,
     pub(super) kinds: Names,
-    /// Full addresses: what a mailbox with a say of its own judges by.
+    /// Full addresses: what a mailbox with an owner predicate goes by.
     pub(super) full: Names,
     table: HashTable<RouteId>,
     entries: Vec<Entry>,
@@ -143,14 +143,14 @@ impl Routes {
         !self.owners.name(owner).is_empty()
     }
 
-    /// The lane of the events of that route.
-    pub(super) fn lane(&self, id: RouteId) -> &Lane {
-        &self.entries[id.0 as usize].lane
+    /// The list of the events of that route.
+    pub(super) fn list(&self, id: RouteId) -> &List {
+        &self.entries[id.0 as usize].list
     }
 
-    /// The lane of the events of that route.
-    pub(super) fn lane_mut(&mut self, id: RouteId) -> &mut Lane {
-        &mut self.entries[id.0 as usize].lane
+    /// The list of the events of that route.
+    pub(super) fn list_mut(&mut self, id: RouteId) -> &mut List {
+        &mut self.entries[id.0 as usize].list
     }
 
     fn hash(&self, owner: Option<&str>, kind: Option<&str>) -> u64 {
@@ -179,7 +179,7 @@ impl Routes {
             owner.map(|name| self.owners.acquire(name)),
             kind.map(|name| self.kinds.acquire(name)),
         );
-        let entry = Entry { address, hash, uses: 0, came: true, lane: Lane::default() };
+        let entry = Entry { address, hash, uses: 0, came: true, list: List::default() };
         let id = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;

@@ -3,9 +3,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::Wanted;
 use super::routes::{Arrival, Place, Routes};
-use crate::wake::Signal;
+use crate::sync::signal::Signal;
+
+/// What a take is for; the default takes anything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Only events of this session key; the empty one takes only what is nobody's.
+    pub session_key: Option<&'a str>,
+    /// Only events of these kinds.
+    pub types: Option<&'a [String]>,
+}
 
 /// A waiter's place in the order of arrival.
 pub(super) type Ticket = u64;
@@ -71,7 +79,7 @@ impl Places {
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     waiting: HashMap<Ticket, Waiter, foldhash::fast::RandomState>,
-    lanes: HashMap<Place, BTreeSet<Ticket>, foldhash::fast::RandomState>,
+    by_place: HashMap<Place, BTreeSet<Ticket>, foldhash::fast::RandomState>,
 }
 
 impl Waiters {
@@ -83,7 +91,7 @@ impl Waiters {
     /// Registers a waiter under its ticket.
     pub(super) fn enter(&mut self, ticket: Ticket, signal: Arc<Signal>, places: Places) {
         for &place in places.as_slice() {
-            self.lanes.entry(place).or_default().insert(ticket);
+            self.by_place.entry(place).or_default().insert(ticket);
         }
         self.waiting.insert(ticket, Waiter { signal, places });
     }
@@ -102,7 +110,7 @@ impl Waiters {
         let filed = [(None, None), (owner, None), (None, kind), (owner, kind)];
         let filed = filed.into_iter().filter(|(owner, _)| !arrival.is_exclusive || owner.is_some());
         let places = filed.map(Place::Filed).chain(arrival.full.map(Place::Full));
-        let first = |place| self.lanes.get(&place)?.first().copied();
+        let first = |place| self.by_place.get(&place)?.first().copied();
         let ticket = places.filter_map(first).min()?;
         self.wake(ticket);
         Some(ticket)
@@ -127,10 +135,10 @@ impl Waiters {
     fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
         let waiter = self.waiting.remove(&ticket)?;
         for place in waiter.places.as_slice() {
-            if let Some(lane) = self.lanes.get_mut(place) {
-                lane.remove(&ticket);
-                if lane.is_empty() {
-                    self.lanes.remove(place);
+            if let Some(waiting_there) = self.by_place.get_mut(place) {
+                waiting_there.remove(&ticket);
+                if waiting_there.is_empty() {
+                    self.by_place.remove(place);
                 }
             }
         }

@@ -2,31 +2,24 @@
 
 use std::sync::Arc;
 
-use hermes_core::capacity::Capacity;
+use hermes_core::delegation::capacity::Capacity;
 use hermes_core::error::Error;
-use hermes_core::event::Owner;
-use hermes_core::queue::CompletionQueue;
-use hermes_core::registry::{DelegationRegistry, State};
+use hermes_core::state::State;
+use hermes_core::sync::wait::Blocking;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{ANY, join_all, model, spawn, to};
-
-type Registry = DelegationRegistry<u8>;
-
-/// A registry in which `d` runs.
-fn running() -> Arc<Registry> {
-    let registry = Arc::new(Registry::new(1));
-    dispatch(&registry, "d").unwrap();
-    registry
-}
-
-fn dispatch(registry: &Registry, id: &str) -> Result<(), Error> {
-    let dispatched = registry.dispatch(Some(id), 1, 0, Owner::default(), 0);
-    dispatched.map(drop).map_err(|refused| refused.error)
-}
+use super::{ANY, EVENT, Registry, dispatch, finish, join_all, model, running, spawn};
 
 fn live(registry: &Registry) -> usize {
     registry.select(|record| (!record.state.is_terminal()).then_some(())).len()
+}
+
+fn retained(registry: &Registry) -> usize {
+    registry.select(|record| record.state.is_terminal().then_some(())).len()
+}
+
+fn dispatch_more(registry: &Registry, id: &str) -> Result<(), Error> {
+    dispatch(registry, id, 2, None)
 }
 
 #[test]
@@ -76,10 +69,10 @@ fn f7_holders_that_come_and_go_never_pass_the_limit() {
 #[test]
 fn f7_a_dispatch_gets_the_place_of_one_that_ended_and_no_other() {
     model(|| {
-        let registry = running();
-        let ender = spawn(&registry, |registry| registry.finish("d", State::Completed, || ()));
-        let other = spawn(&registry, |registry| dispatch(registry, "other"));
-        let own = dispatch(&registry, "own");
+        let registry = running(1, None);
+        let ender = spawn(&registry, |registry| finish(registry, State::Completed).is_some());
+        let other = spawn(&registry, |registry| dispatch_more(registry, "other"));
+        let own = dispatch_more(&registry, "own");
         let dispatched = [own, other.join().unwrap()];
         assert!(dispatched.iter().flatten().count() <= 1);
         for refusal in dispatched.iter().filter_map(|end| end.as_ref().err()) {
@@ -97,9 +90,9 @@ fn f7_a_dispatch_gets_the_place_of_one_that_ended_and_no_other() {
 #[test]
 fn f7_while_a_permit_is_out_its_delegation_runs() {
     model(|| {
-        let registry = running();
-        let ender = spawn(&registry, |registry| registry.finish("d", State::Completed, || ()));
-        if dispatch(&registry, "next").is_ok() {
+        let registry = running(1, None);
+        let ender = spawn(&registry, |registry| finish(registry, State::Completed).is_some());
+        if dispatch_more(&registry, "next").is_ok() {
             let state = registry.with("d", |record| record.state);
             assert_eq!(state, Some(State::Completed), "its place was given away");
         }
@@ -111,23 +104,21 @@ fn f7_while_a_permit_is_out_its_delegation_runs() {
 #[test]
 fn f6_whoever_sees_the_event_finds_the_place_free() {
     model(|| {
-        let shared = Arc::new((Registry::new(1), CompletionQueue::new(0)));
-        dispatch(&shared.0, "d").unwrap();
-        let consumer = spawn(&shared, |(registry, queue)| {
-            let event: u8 = queue.take(ANY, None).unwrap();
-            dispatch(registry, "next").map(|()| event)
+        let registry = running(1, None);
+        let consumer = spawn(&registry, |registry| {
+            let event = registry.queue().take(&Blocking, ANY, None).unwrap();
+            dispatch_more(registry, "next").map(|()| event)
         });
-        let (registry, queue) = &*shared;
-        registry.finish("d", State::Completed, || queue.publish(1, to("a", "k"), None));
-        assert_eq!(consumer.join().unwrap(), Ok(1));
+        assert!(finish(&registry, State::Completed).is_some());
+        assert_eq!(consumer.join().unwrap(), Ok(EVENT));
     });
 }
 
 #[test]
 fn a_permit_goes_back_once_whoever_ends_withdraws_or_forgets() {
     model(|| {
-        let registry = running();
-        let ender = spawn(&registry, |registry| registry.finish("d", State::Completed, || ()));
+        let registry = running(1, None);
+        let ender = spawn(&registry, |registry| finish(registry, State::Completed).is_some());
         let withdrawer = spawn(&registry, |registry| registry.withdraw(|_| true));
         let forgotten = registry.clear().len();
         let withdrawn = withdrawer.join().unwrap().is_some();
@@ -136,8 +127,4 @@ fn a_permit_goes_back_once_whoever_ends_withdraws_or_forgets() {
         assert_eq!(forgotten + usize::from(withdrawn) + live(&registry), 1 - retained(&registry));
         assert_eq!(registry.running(), 0);
     });
-}
-
-fn retained(registry: &Registry) -> usize {
-    registry.select(|record| record.state.is_terminal().then_some(())).len()
 }

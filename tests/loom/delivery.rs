@@ -1,179 +1,249 @@
-//! What the registry knows of its events, told by threads in any order.
+//! Events on their way out and back, and when their records may go.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use hermes_core::event::{Owner, Route};
-use hermes_core::queue::{CompletionQueue, DeliveryObserver};
-use hermes_core::registry::{DelegationRegistry, Delivery, State};
+use hermes_core::error::Error;
+use hermes_core::event::Route;
+use hermes_core::state::{Delivery, Stage, State};
+use hermes_core::sync::wait::Blocking;
 
-use super::{ANY, model, spawn, to};
+use super::rows::Rows;
+use super::{ANY, ENDS, EVENT, Registry, counts, detour, ended, finish, model, running, spawn};
 
-type Registry = DelegationRegistry<u8>;
-type Queue = CompletionQueue<u8>;
-
-const EVENT: u8 = 7;
-
-fn ends() -> Route<'static> {
-    Route { delegation_id: Some("d"), ..to("a", "k") }
-}
-
-/// A registry that keeps nothing delivered, and the queue that tells it.
-struct Shared {
-    registry: Arc<Registry>,
-    queue: Queue,
-}
-
-impl Shared {
-    /// With `d` running.
-    fn running() -> Arc<Self> {
-        let (registry, queue) = (Arc::new(Registry::new(0)), Queue::new(0));
-        let observer: Weak<dyn DeliveryObserver> = Arc::downgrade(&registry) as _;
-        queue.observe(observer);
-        registry.dispatch(Some("d"), 1, 0, Owner::default(), 1).unwrap();
-        Arc::new(Self { registry, queue })
-    }
-
-    /// With the event of `d` in the queue.
-    fn ended() -> Arc<Self> {
-        let shared = Self::running();
-        shared.finish();
-        shared
-    }
-
-    fn finish(&self) {
-        let publish = || self.queue.publish(EVENT, ends(), None);
-        assert!(self.registry.finish("d", State::Completed, publish));
-    }
-
-    fn detour(&self) {
-        if let Ok(event) = self.queue.try_take(ANY) {
-            self.queue.put_back(event, ends());
-        }
-    }
-
-    fn counts(&self) -> (usize, usize) {
-        let stats = self.registry.stats();
-        (stats.undelivered, stats.retained)
-    }
-
-    fn delivery(&self) -> Option<Delivery> {
-        self.registry.with("d", |record| record.delivery)
-    }
-}
-
-#[test]
-fn f31_the_order_in_which_takes_and_returns_are_told_does_not_count() {
-    model(|| {
-        let shared = Shared::running();
-        assert!(shared.registry.finish("d", State::Completed, || ()));
-        let returner = spawn(&shared, |shared| {
-            shared.registry.taken("d");
-            shared.registry.returned("d");
-        });
-        shared.registry.taken("d");
-        returner.join().unwrap();
-        assert_eq!(shared.delivery(), Some(Delivery::Delivered));
-        assert_eq!(shared.counts(), (0, 1));
-        assert_eq!(shared.registry.prune(), [1]);
-        assert_eq!(shared.counts(), (0, 0));
-    });
-}
-
-#[test]
-fn f8_an_event_that_is_back_waits_whatever_was_told_first() {
-    model(|| {
-        let shared = Shared::running();
-        assert!(shared.registry.finish("d", State::Completed, || ()));
-        let returner = spawn(&shared, |shared| shared.registry.returned("d"));
-        shared.registry.taken("d");
-        returner.join().unwrap();
-        assert_eq!(shared.delivery(), Some(Delivery::Pending));
-        assert_eq!(shared.counts(), (1, 0));
-        assert_eq!(shared.registry.prune(), [0; 0]);
-    });
+/// Takes what waits and has retention, which is none, do its work: the record is gone then, as often
+/// as the event was there.
+fn settle(registry: &Registry) {
+    while registry.queue().try_take(&Blocking, ANY).is_ok() {}
+    registry.prune();
+    assert_eq!(counts(registry), (0, 0));
+    assert_eq!(registry.stage("d"), None, "kept for ever");
 }
 
 #[test]
 fn f8_f31_a_detour_through_a_consumer_changes_no_count() {
     model(|| {
-        let shared = Shared::ended();
-        let detour = spawn(&shared, Shared::detour);
-        let taker = spawn(&shared, |shared| shared.queue.take(ANY, None));
+        let registry = ended(1, None);
+        let other = spawn(&registry, detour);
+        let taker = spawn(&registry, |registry| registry.queue().take(&Blocking, ANY, None));
         assert_eq!(taker.join().unwrap(), Ok(EVENT));
-        detour.join().unwrap();
-        assert_eq!(shared.delivery(), Some(Delivery::Delivered));
-        assert_eq!(shared.counts(), (0, 1));
+        other.join().unwrap();
+        assert_eq!(registry.stage("d"), Some(Stage::Delivered));
+        assert_eq!(counts(&registry), (0, 1));
     });
 }
 
 #[test]
 fn f8_two_detours_leave_the_event_waiting() {
     model(|| {
-        let shared = Shared::ended();
-        let detour = spawn(&shared, Shared::detour);
-        shared.detour();
-        detour.join().unwrap();
-        assert_eq!(shared.delivery(), Some(Delivery::Pending));
-        assert_eq!((shared.counts(), shared.queue.len()), ((1, 0), 1));
-        assert_eq!(shared.registry.prune(), [0; 0]);
+        let registry = ended(0, None);
+        let other = spawn(&registry, detour);
+        detour(&registry);
+        other.join().unwrap();
+        assert_eq!(registry.stage("d"), Some(Stage::Waiting));
+        assert_eq!((counts(&registry), registry.queue().len()), ((1, 0), 1));
+        assert_eq!(registry.queue().unfinished(), 1);
+        assert_eq!(registry.prune(), [0; 0]);
+        settle(&registry);
     });
 }
 
 #[test]
 fn f8_pruning_leaves_an_end_alone_until_it_is_taken() {
     model(|| {
-        let shared = Shared::running();
-        let ender = spawn(&shared, Shared::finish);
-        assert_eq!(shared.registry.prune(), [0; 0]);
-        ender.join().unwrap();
-        assert_eq!(shared.delivery(), Some(Delivery::Pending));
-        let consumer = spawn(&shared, |shared| shared.queue.try_take(ANY));
-        let pruned = shared.registry.prune();
+        let registry = ended(0, None);
+        let consumer = spawn(&registry, |registry| registry.queue().try_take(&Blocking, ANY));
+        let pruned = registry.prune();
         assert_eq!(consumer.join().unwrap(), Ok(EVENT));
-        let pruned_after = shared.registry.prune();
+        let pruned_after = registry.prune();
         assert_eq!([pruned, pruned_after].concat(), [1], "once, and not before the take");
-        assert_eq!(shared.counts(), (0, 0));
+        assert_eq!(counts(&registry), (0, 0));
     });
 }
 
-/// A record pruned while its event is out may stay away; one that is there counts right.
+#[test]
+fn f8_pruning_beside_an_end_leaves_it_alone() {
+    model(|| {
+        let registry = running(0, None);
+        let ender = spawn(&registry, |registry| finish(registry, State::Completed).unwrap());
+        assert_eq!(registry.prune(), [0; 0]);
+        assert_eq!(ender.join().unwrap().dropped, [0; 0]);
+        assert_eq!(registry.stage("d"), Some(Stage::Waiting));
+        settle(&registry);
+    });
+}
+
+/// Either the record is there, and its event waits as its own, or the record went first, and the
+/// event is one like any other.
+#[test]
+fn f8_an_event_that_comes_back_beside_a_prune_is_its_record_s_or_has_none() {
+    model(|| {
+        let registry = ended(0, Some(Arc::new(Rows::default())));
+        let event = registry.queue().try_take(&Blocking, ANY).unwrap();
+        let pruner = spawn(&registry, |registry| registry.prune());
+        // Its row is told only where the event is the record's.
+        let is_its_own = registry.queue().put_back(event, ENDS).is_some();
+        let pruned = pruner.join().unwrap();
+        assert_eq!(pruned.is_empty(), is_its_own);
+        assert_eq!(registry.stage("d"), is_its_own.then_some(Stage::Waiting));
+        assert_eq!(counts(&registry), (usize::from(is_its_own), 0));
+        assert_eq!(registry.queue().len(), 1);
+        settle(&registry);
+    });
+}
+
 #[test]
 fn f8_pruning_beside_a_detour_keeps_the_counts() {
     model(|| {
-        let shared = Shared::ended();
-        let detour = spawn(&shared, Shared::detour);
-        let pruned = shared.registry.prune().len();
-        detour.join().unwrap();
-        assert_eq!(shared.queue.len(), 1);
-        assert_eq!(shared.delivery(), (pruned == 0).then_some(Delivery::Pending));
-        assert_eq!(shared.counts(), (1 - pruned, 0));
+        let registry = ended(0, None);
+        let pruner = spawn(&registry, |registry| registry.prune().len());
+        detour(&registry);
+        let pruned = pruner.join().unwrap();
+        assert_eq!(registry.queue().len(), 1);
+        assert_eq!(registry.stage("d"), (pruned == 0).then_some(Stage::Waiting));
+        assert_eq!(counts(&registry), (1 - pruned, 0));
+        settle(&registry);
     });
 }
 
 #[test]
-fn f11_an_end_is_delivered_or_dropped_by_a_shutdown() {
+fn f8_an_event_that_comes_back_beside_a_take_and_a_prune_is_kept_as_long_as_it_waits() {
     model(|| {
-        let shared = Shared::ended();
-        let consumer = spawn(&shared, |shared| shared.queue.try_take(ANY).is_ok());
-        let dropped = shared.queue.shutdown(true);
-        let expected = match consumer.join().unwrap() {
-            true => (vec![], Delivery::Delivered),
-            false => (vec![EVENT], Delivery::Dropped),
+        let registry = ended(0, Some(Arc::new(Rows::default())));
+        let event = registry.queue().try_take(&Blocking, ANY).unwrap();
+        let pruner = spawn(&registry, |registry| registry.prune().len());
+        let taker = spawn(&registry, |registry| registry.queue().try_take(&Blocking, ANY));
+        let is_its_own = registry.queue().put_back(event, ENDS).is_some();
+        let (pruned, is_taken) = (pruner.join().unwrap(), taker.join().unwrap().is_ok());
+        assert_eq!(registry.queue().len(), usize::from(!is_taken));
+        let stage = match registry.stage("d") {
+            // Before it came back, or after it was taken.
+            None => {
+                assert!(pruned == 1 && (is_taken || !is_its_own));
+                return;
+            }
+            stage => stage,
         };
-        assert_eq!((dropped, shared.delivery().unwrap()), expected);
-        assert_eq!(shared.counts(), (0, 1));
+        assert_eq!((pruned, is_its_own), (0, true));
+        assert_eq!(stage, Some(if is_taken { Stage::Delivered } else { Stage::Waiting }));
+        settle(&registry);
     });
 }
 
 #[test]
-fn f1_an_end_beside_a_shutdown_is_dropped_or_waits() {
+fn f8_two_that_prune_let_a_record_go_once() {
     model(|| {
-        let shared = Shared::running();
-        let ender = spawn(&shared, Shared::finish);
-        let dropped = shared.queue.shutdown(true).len();
-        ender.join().unwrap();
-        let expected = [Delivery::Pending, Delivery::Dropped][dropped];
-        assert_eq!(shared.delivery(), Some(expected));
-        assert_eq!((shared.counts(), shared.queue.len()), ((1 - dropped, dropped), 1 - dropped));
+        let registry = ended(0, None);
+        let other = spawn(&registry, |registry| registry.prune());
+        detour(&registry);
+        registry.queue().try_take(&Blocking, ANY).unwrap();
+        let pruned = registry.prune();
+        let pruned = [other.join().unwrap(), pruned, registry.prune()].concat();
+        assert_eq!(pruned, [1]);
+        assert_eq!(counts(&registry), (0, 0));
+    });
+}
+
+/// The event has left, and there is no room for it any more: it stays delivered, and its record goes
+/// like any other.
+#[test]
+fn f8_a_return_that_finds_no_room_beside_a_prune_keeps_no_record() {
+    model(|| {
+        let registry = ended(0, None);
+        let queue = registry.queue();
+        queue.try_take(&Blocking, ANY).unwrap();
+        queue.set_maxsize(1);
+        super::put(queue, 1, "b");
+        let returner = spawn(&registry, |registry| {
+            registry.queue().try_put(EVENT, ENDS).map_err(|(_, error)| error).map(drop)
+        });
+        let pruned = registry.prune().len();
+        assert_eq!(returner.join().unwrap(), Err(Error::Full { maxsize: 1 }));
+        assert_eq!(registry.stage("d"), (pruned == 0).then_some(Stage::Delivered));
+        settle(&registry);
+    });
+}
+
+#[test]
+fn a_copy_that_is_put_while_the_event_leaves_is_had_too() {
+    model(|| {
+        let registry = ended(0, None);
+        let putter = spawn(&registry, |registry| registry.queue().try_put(EVENT, ENDS).is_ok());
+        assert_eq!(registry.queue().try_take(&Blocking, ANY), Ok(EVENT));
+        assert!(putter.join().unwrap());
+        assert_eq!(registry.queue().try_take(&Blocking, ANY), Ok(EVENT));
+        assert!(registry.queue().is_empty());
+        settle(&registry);
+    });
+}
+
+/// What was taken last is written last: the row says what the queue says.
+#[test]
+fn f12_the_row_of_an_event_that_comes_back_beside_a_take_says_what_became_of_it() {
+    model(|| {
+        let rows = Arc::new(Rows::default());
+        let registry = ended(1, Some(rows.clone()));
+        let other = spawn(&registry, detour);
+        let taker = spawn(&registry, |registry| registry.queue().try_take(&Blocking, ANY));
+        other.join().unwrap();
+        let (delivery, stage) = match taker.join().unwrap() {
+            Ok(_) => (Delivery::Delivered, Stage::Delivered),
+            Err(_) => (Delivery::Pending, Stage::Waiting),
+        };
+        assert_eq!(rows.delivery("d"), Some(delivery));
+        assert_eq!(registry.stage("d"), Some(stage));
+    });
+}
+
+#[test]
+fn an_event_is_dropped_or_taken() {
+    model(|| {
+        let rows = Arc::new(Rows::default());
+        let registry = ended(1, Some(rows.clone()));
+        let taker = spawn(&registry, |registry| registry.queue().try_take(&Blocking, ANY));
+        let dropped = registry.drop_event(&Blocking, "d");
+        let (delivery, stage) = match taker.join().unwrap() {
+            Ok(_) => (Delivery::Delivered, Stage::Delivered),
+            Err(_) => (Delivery::Dropped, Stage::Dropped),
+        };
+        assert_eq!(dropped, (stage == Stage::Dropped).then_some((Some(EVENT), true)));
+        assert_eq!((rows.delivery("d"), registry.stage("d")), (Some(delivery), Some(stage)));
+        assert_eq!((counts(&registry), registry.queue().len()), ((0, 1), 0));
+    });
+}
+
+#[test]
+fn an_event_that_is_dropped_on_its_way_back_waits_or_is_gone() {
+    model(|| {
+        let rows = Arc::new(Rows::default());
+        let registry = ended(1, Some(rows.clone()));
+        let event = registry.queue().try_take(&Blocking, ANY).unwrap();
+        let returner =
+            spawn(&registry, move |registry| drop(registry.queue().put_back(event, ENDS)));
+        let dropped = registry.drop_event(&Blocking, "d").is_some();
+        returner.join().unwrap();
+        let (delivery, stage) = match dropped {
+            true => (Delivery::Dropped, Stage::Dropped),
+            false => (Delivery::Pending, Stage::Waiting),
+        };
+        assert_eq!((rows.delivery("d"), registry.stage("d")), (Some(delivery), Some(stage)));
+        assert_eq!(registry.queue().len(), usize::from(!dropped));
+    });
+}
+
+/// An event of a registry that is gone, or of none, goes through the queue like any other.
+#[test]
+fn an_event_comes_back_beside_the_end_of_its_registry() {
+    model(|| {
+        let registry = ended(0, None);
+        let event = registry.queue().try_take(&Blocking, ANY).unwrap();
+        let returner =
+            spawn(&registry, move |registry| drop(registry.queue().put_back(event, ENDS)));
+        registry.clear();
+        returner.join().unwrap();
+        assert_eq!(registry.queue().pending(Some("a"), |&item| item), [EVENT]);
+        assert_eq!(registry.queue().try_take(&Blocking, ANY), Ok(EVENT));
+        assert_eq!(counts(&registry), (0, 0));
+        let other = Route { delegation_id: Some("e"), ..ENDS };
+        assert!(registry.queue().try_put(EVENT, other).is_ok());
     });
 }

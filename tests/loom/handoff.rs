@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hermes_core::handoff::{Handoff, Worker};
+use hermes_core::sync::handoff::{Handoff, Worker};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 

@@ -1,19 +1,18 @@
 //! Mailboxes, their leases, and who is woken for them.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use hermes_core::error::Error;
 use hermes_core::event::Route;
-use hermes_core::queue::{Collector, CompletionQueue, Leased, Mailbox, Return, Selection};
-use hermes_core::timer::Due;
-use hermes_core::wake::Signal;
+use hermes_core::queue::{Collector, LeaseId, Leased, Mailbox, Return, Selection};
+use hermes_core::sync::signal::Signal;
+use hermes_core::sync::timer::Due;
+use hermes_core::sync::wait::Blocking;
 
-use super::{ANY, join_all, model, spawn, to};
+use super::{ANY, Queue, join_all, model, spawn, to};
 
-type Queue = CompletionQueue<u8>;
 type Collected = Result<Leased<u8>, Error>;
 
 /// A queue with mailboxes.
@@ -44,7 +43,7 @@ impl<const N: usize> Shared<N> {
         loop {
             match collector.poll(|&item| item) {
                 Err(Error::Empty) => assert!(collector.signal().wait_until(None)),
-                Err(Error::Unjudged) => {
+                Err(Error::Undecided) => {
                     while let Some(question) = self.boxes[index].next_question(|&item| item) {
                         self.boxes[index].answer(question.address, Some(true));
                     }
@@ -63,7 +62,14 @@ impl<const N: usize> Shared<N> {
     }
 
     fn ack(&self, collected: Collected) -> u8 {
-        self.queue.ack(collected.unwrap().id).expect("the lease holds")
+        self.ack_by(collected.unwrap().id).expect("the lease holds")
+    }
+
+    /// The event, if the lease still held.
+    fn ack_by(&self, id: LeaseId) -> Option<u8> {
+        let acknowledged = self.queue.ack(&Blocking, id);
+        assert_eq!(acknowledged.held, acknowledged.item.is_some());
+        acknowledged.item
     }
 }
 
@@ -193,10 +199,10 @@ fn f1_an_event_that_comes_while_its_mailbox_closes_is_had_or_waits() {
         shared.put(1, "a");
         closer.join().unwrap();
         match collector.join().unwrap() {
-            Ok(leased) => assert_eq!(shared.queue.ack(leased.id), Some(1)),
+            Ok(leased) => assert_eq!(shared.ack_by(leased.id), Some(1)),
             Err(error) => {
                 assert_eq!(error, Error::ShutDown);
-                assert_eq!(shared.queue.try_take(ANY), Ok(1));
+                assert_eq!(shared.queue.try_take(&Blocking, ANY), Ok(1));
             }
         }
     });
@@ -224,7 +230,7 @@ fn f11_an_ack_and_the_end_of_the_lease_exclude_each_other() {
         shared.put(1, "a");
         let leased = shared.boxes[0].collect(|&item| item).unwrap();
         let timer = spawn(&shared, |shared| shared.queue.due(Instant::now()));
-        let acked = shared.queue.ack(leased.id);
+        let acked = shared.ack_by(leased.id);
         timer.join().unwrap();
         assert_eq!(acked.is_some(), shared.queue.is_empty());
         assert_eq!(shared.queue.unfinished(), shared.queue.len());
@@ -241,11 +247,11 @@ fn f11_a_late_ack_leaves_the_next_lease_alone() {
             shared.queue.due(Instant::now());
             shared.boxes[0].collect(|&item| item)
         });
-        let acked = shared.queue.ack(leased.id);
+        let acked = shared.ack_by(leased.id);
         match next.join().unwrap() {
             Ok(second) => {
                 assert_eq!((acked, second.attempt), (None, 2));
-                assert_eq!(shared.queue.ack(second.id), Some(1), "the second lease holds");
+                assert_eq!(shared.ack_by(second.id), Some(1), "the second lease holds");
             }
             Err(error) => assert_eq!((acked, error), (Some(1), Error::Empty)),
         }
@@ -263,8 +269,8 @@ fn f4_what_comes_back_wakes_whoever_waits() {
             assert!(shared.queue.give_back(leased.id, how, Duration::ZERO));
             let again = waiter.join().unwrap().unwrap();
             assert_eq!(again.attempt, if how == Return::Nack { 2 } else { 1 });
-            assert_eq!(shared.queue.ack(leased.id), None);
-            assert_eq!(shared.queue.ack(again.id), Some(1));
+            assert_eq!(shared.ack_by(leased.id), None);
+            assert_eq!(shared.ack_by(again.id), Some(1));
         });
     }
 }
@@ -278,7 +284,7 @@ fn f4_the_end_of_a_lease_wakes_whoever_waits() {
         let waiter = spawn(&shared, |shared| shared.collect(0));
         shared.queue.due(Instant::now());
         assert_eq!(waiter.join().unwrap().unwrap().attempt, 2);
-        assert_eq!(shared.queue.ack(dead.id), None);
+        assert_eq!(shared.ack_by(dead.id), None);
     });
 }
 
@@ -310,43 +316,13 @@ fn a_shutdown_ends_the_wait_at_a_mailbox() {
     });
 }
 
-/// The end of a delegation that began in the owner's first epoch.
-fn ends() -> Route<'static> {
-    Route { epoch: Some(NonZeroU32::MIN), ..to("a", "async_delegation") }
-}
-
 #[test]
-fn f14_an_end_beside_a_new_epoch_is_parked() {
-    model(|| {
-        let shared = shared(["a"], None);
-        let ender = spawn(&shared, |shared| shared.queue.publish(1, ends(), None));
-        shared.queue.new_epoch("a");
-        ender.join().unwrap();
-        assert_eq!((shared.queue.len(), shared.queue.parked(|&item| item)), (0, vec![1]));
-    });
-}
-
-#[test]
-fn f14_an_event_that_comes_back_beside_a_new_epoch_is_parked() {
-    model(|| {
-        let shared = shared(["a"], None);
-        shared.queue.publish(1, ends(), None);
-        let leased = shared.boxes[0].collect(|&item| item).unwrap();
-        let giver = spawn(&shared, move |shared| {
-            shared.queue.give_back(leased.id, Return::Nack, Duration::ZERO)
-        });
-        shared.queue.new_epoch("a");
-        assert!(giver.join().unwrap());
-        assert_eq!((shared.queue.len(), shared.queue.parked(|&item| item)), (0, vec![1]));
-    });
-}
-
-#[test]
-fn f16_a_new_owner_is_judged_by_whoever_waits() {
+fn f16_a_new_owner_is_decided_by_whoever_waits() {
     model(|| {
         let queue = Arc::new(Queue::new(0));
         let keys = Some(&[][..]);
-        let selection = Selection { session_keys: keys, has_say: true, ..Selection::default() };
+        let selection =
+            Selection { session_keys: keys, has_predicate: true, ..Selection::default() };
         let boxes = [Arc::new(Mailbox::open(&queue, selection, None))];
         let shared = Arc::new(Shared { queue, boxes });
         let collectors =

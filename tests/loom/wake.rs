@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
-use hermes_core::wake::Signal;
-use hermes_core::woken::WokenList;
+use hermes_core::sync::ready_list::ReadyList;
+use hermes_core::sync::signal::Signal;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
@@ -78,46 +78,46 @@ fn a_wait_that_is_over_leaves_nothing_to_the_next() {
 
 /// What an executor waits on between two polls.
 #[derive(Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    heard: Condvar,
+struct Descriptor {
+    written: Mutex<bool>,
+    readable: Condvar,
 }
 
-impl Bell {
-    fn ring(&self) {
-        *self.rung.lock().unwrap() = true;
-        self.heard.notify_one();
+impl Descriptor {
+    fn write(&self) {
+        *self.written.lock().unwrap() = true;
+        self.readable.notify_one();
     }
 
-    fn wait_and_silence(&self) {
-        let mut rung = self.rung.lock().unwrap();
-        while !*rung {
-            rung = self.heard.wait(rung).unwrap();
+    fn wait_and_read(&self) {
+        let mut written = self.written.lock().unwrap();
+        while !*written {
+            written = self.readable.wait(written).unwrap();
         }
-        *rung = false;
+        *written = false;
     }
 }
 
-impl Wake for Bell {
+impl Wake for Descriptor {
     fn wake(self: Arc<Self>) {
-        self.ring();
+        self.write();
     }
 }
 
 /// A task's signal and what wakes its executor.
-fn task() -> (Signal, Arc<Bell>) {
-    let bell = Arc::new(Bell::default());
-    (Signal::for_task(Waker::from(bell.clone())), bell)
+fn task() -> (Signal, Arc<Descriptor>) {
+    let descriptor = Arc::new(Descriptor::default());
+    (Signal::for_task(Waker::from(descriptor.clone())), descriptor)
 }
 
 #[test]
 fn a_task_hears_of_a_set_before_while_or_after_its_look() {
     model(|| {
-        let (signal, bell) = task();
+        let (signal, descriptor) = task();
         let shared = Arc::new((signal, [AtomicUsize::new(0), AtomicUsize::new(0)]));
         let setter = set(&shared, 0);
         while !shared.0.take() {
-            bell.wait_and_silence();
+            descriptor.wait_and_read();
         }
         assert_eq!(shared.1[0].load(Ordering::Relaxed), 1, "what was done before the set");
         setter.join().unwrap();
@@ -128,13 +128,13 @@ fn a_task_hears_of_a_set_before_while_or_after_its_look() {
 #[test]
 fn two_setters_of_a_task_lose_nothing() {
     model(|| {
-        let (signal, bell) = task();
+        let (signal, descriptor) = task();
         let shared = Arc::new((signal, [AtomicUsize::new(0), AtomicUsize::new(0)]));
         let setters = [set(&shared, 0), set(&shared, 1)];
         // The second wakes nobody where the first was not taken: its data is seen then.
         while shared.1.iter().any(|data| data.load(Ordering::Relaxed) == 0) {
             if !shared.0.take() {
-                bell.wait_and_silence();
+                descriptor.wait_and_read();
             }
         }
         join_all(setters);
@@ -142,19 +142,19 @@ fn two_setters_of_a_task_lose_nothing() {
 }
 
 #[test]
-fn a_list_rings_for_every_number() {
+fn a_list_wakes_for_every_number() {
     model(|| {
-        let shared = Arc::new((WokenList::default(), Bell::default()));
+        let shared = Arc::new((ReadyList::default(), Descriptor::default()));
         let wakers = [1, 2].map(|number| {
-            super::spawn(&shared, move |(woken, bell)| {
+            super::spawn(&shared, move |(woken, descriptor)| {
                 if woken.push(number) {
-                    bell.ring();
+                    descriptor.write();
                 }
             })
         });
         let mut numbers = Vec::new();
         while numbers.len() < 2 {
-            shared.1.wait_and_silence();
+            shared.1.wait_and_read();
             numbers.extend(shared.0.take_all());
         }
         join_all(wakers);

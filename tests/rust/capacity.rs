@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use hermes_core::capacity::Capacity;
+use hermes_core::delegation::capacity::Capacity;
 use hermes_core::error::Error;
 
 #[test]

@@ -1,31 +1,30 @@
 //! What becomes of an ended delegation's event, and of its record after.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
 
-use hermes_core::event::Owner;
-use hermes_core::ledger::Home;
-use hermes_core::queue::DeliveryObserver;
-use hermes_core::registry::{Delivery, State, Stats};
+use hermes_core::delegation::{Request, Stats};
+use hermes_core::event::{Owner, Route};
+use hermes_core::queue::{Mailbox, Selection};
+use hermes_core::state::{Delivery, Stage, State};
+use hermes_core::sync::wait::Blocking;
 
-use super::queue::ANY;
-use super::registry::{Events, Registry, delivery, ends, ids, observe, observed, start};
+use super::queue::{ANY, of, put};
+use super::registry::{Events, delivery, dispatch, ends, finish, ids, registry, request, start};
 
 #[test]
 fn f8_what_runs_or_waits_is_never_let_go() {
-    let (queue, registry) = observed(2);
+    let (queue, registry) = registry(2);
     for number in 0..60 {
         let id = format!("d{number}");
         start(&registry, &id);
-        registry.finish(&id, State::Completed, || queue.publish(id.clone(), ends(&id), None));
+        finish(&registry, &id, State::Completed);
     }
     start(&registry, "running");
     assert_eq!(registry.prune(), [0; 0]);
     assert_eq!(ids(&registry).len(), 61);
     for _ in 0..5 {
-        queue.try_take(ANY).unwrap();
+        queue.try_take(&Blocking, ANY).unwrap();
     }
     assert_eq!(registry.prune().len(), 3, "two of the five are kept");
     let left = ids(&registry);
@@ -37,144 +36,110 @@ fn f8_what_runs_or_waits_is_never_let_go() {
 
 #[test]
 fn prune_returns_the_payloads_oldest_delivery_first() {
-    let registry = Registry::new(1);
+    let (queue, registry) = registry(1);
     for (id, payload) in [("a", 1), ("b", 2), ("c", 3)] {
-        registry.dispatch(Some(id), 9, 0, Owner::default(), payload).unwrap();
-        registry.finish(id, State::Completed, || ());
+        dispatch(&registry, Some(id), 9, payload).unwrap();
+        finish(&registry, id, State::Completed);
     }
-    ["c", "a", "b"].iter().for_each(|id| registry.taken(id));
+    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let leases = [0; 3].map(|_| mailbox.collect(|_| ()).unwrap().id);
+    for place in [2, 0, 1] {
+        assert!(queue.ack(&Blocking, leases[place]).held);
+    }
     assert_eq!(registry.prune(), [3, 1]);
     assert_eq!(registry.prune(), [0; 0]);
 }
 
 #[test]
 fn f8_an_event_put_back_waits_again() {
-    let (queue, registry) = observed(0);
+    let (queue, registry) = registry(0);
     start(&registry, "d");
-    registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d"), None));
-    let put: [fn(&Events); 2] = [
-        |queue| queue.try_put("d".to_owned(), ends("d")).unwrap(),
-        |queue| queue.put_back("d".to_owned(), ends("d")),
+    finish(&registry, "d", State::Completed);
+    let ways: [fn(&Events); 2] = [
+        |queue| put(queue, "d".to_owned(), ends("d")),
+        |queue| assert!(queue.put_back("d".to_owned(), ends("d")).is_none()),
     ];
-    for put in put {
-        queue.try_take(ANY).unwrap();
+    for put in ways {
+        queue.try_take(&Blocking, ANY).unwrap();
         assert_eq!(delivery(&registry, "d"), Some(Delivery::Delivered));
         put(&queue);
         assert_eq!(delivery(&registry, "d"), Some(Delivery::Pending));
         assert_eq!(registry.prune(), [0; 0]);
         assert_eq!((registry.stats().undelivered, registry.stats().retained), (1, 0));
     }
-    queue.take(ANY, None).unwrap();
+    queue.take(&Blocking, ANY, None).unwrap();
     assert_eq!(registry.prune(), [0]);
 }
 
+/// A copy of an event that is in the queue is an event like any other: which of the two is taken
+/// first does not matter, and the delegation is delivered once.
 #[test]
-fn deliveries_of_what_is_not_known_or_not_ended_change_nothing() {
-    let registry = Registry::new(0);
+fn f53_a_copy_of_an_event_that_waits_is_delivered_apart() {
+    let (queue, registry) = registry(9);
+    start(&registry, "d");
+    put(&queue, "early".to_owned(), ends("d"));
+    assert_eq!(delivery(&registry, "d"), Some(Delivery::NotYet), "it runs");
+    finish(&registry, "d", State::Completed);
+    put(&queue, "copy".to_owned(), ends("d"));
+    assert_eq!(queue.try_take(&Blocking, ANY).as_deref(), Ok("early"));
+    assert_eq!(delivery(&registry, "d"), Some(Delivery::Pending));
+    assert_eq!(queue.try_take(&Blocking, ANY).as_deref(), Ok("d"));
+    assert_eq!(delivery(&registry, "d"), Some(Delivery::Delivered));
+    assert_eq!(queue.try_take(&Blocking, ANY).as_deref(), Ok("copy"));
+    let stats = Stats { retained: 1, dispatched: 1, ..Stats::default() };
+    assert_eq!(registry.stats(), stats);
+}
+
+/// F45: what is parked waits for nobody, and is counted so by everybody.
+#[test]
+fn f45_what_a_new_epoch_parks_is_parked_to_the_queue_the_registry_and_the_counts() {
+    let (queue, registry) = registry(0);
+    for id in ["waits", "runs"] {
+        let owner = Owner { session_key: "a".into(), ..Owner::default() };
+        let asked = Request { id: Some(id), limit: 9, owner, ..Request::default() };
+        request(&registry, asked, 0).unwrap();
+    }
+    finish(&registry, "waits", State::Completed);
+    let joiner = queue.joiner().expect("one waits");
+    queue.new_epoch("a");
+    assert!(joiner.take(), "whoever joins waits for it no more");
+    finish(&registry, "runs", State::Completed);
+    for id in ["waits", "runs"] {
+        assert_eq!(delivery(&registry, id), Some(Delivery::Parked), "{id}");
+        assert_eq!(registry.stage(id), Some(Stage::Parked));
+    }
+    assert_eq!(queue.parked(String::clone), ["waits", "runs"]);
+    assert_eq!((queue.len(), queue.unfinished()), (0, 0));
+    let live = registry.live_work(&Default::default());
+    assert_eq!((live.undelivered, live.finalizing), (0, 0));
+    let stats = registry.stats();
+    assert_eq!((stats.undelivered, stats.parked, stats.retained), (0, 2, 0));
+    assert_eq!(registry.take_out("waits", false).as_deref(), Some("waits"));
+    assert_eq!(delivery(&registry, "waits"), Some(Delivery::Dropped));
+    assert_eq!((registry.prune(), queue.unfinished()), (vec![0], 0));
+}
+
+#[test]
+fn deliveries_of_what_is_not_known_change_nothing() {
+    let (queue, registry) = registry(0);
     start(&registry, "running");
     for id in ["running", "unknown"] {
-        registry.taken(id);
-        registry.returned(id);
-        registry.taken(id);
+        put(&queue, id.to_owned(), ends(id));
+        let taken = queue.try_take(&Blocking, of("a")).unwrap();
+        assert!(queue.put_back(taken, ends(id)).is_none());
+        queue.try_take(&Blocking, ANY).unwrap();
     }
     let stats = Stats { running: 1, dispatched: 1, ..Stats::default() };
     assert_eq!(registry.stats(), stats);
-    assert!(registry.finish("running", State::Completed, || ()));
+    assert!(finish(&registry, "running", State::Completed));
     assert_eq!(delivery(&registry, "running"), Some(Delivery::Pending));
-}
-
-/// Takes the event as soon as it hears of its return, before the registry hears of it.
-struct Eager(Arc<Events>);
-
-impl DeliveryObserver for Eager {
-    fn taken(&self, _: &str) {}
-
-    fn dropped(&self, _: &str) {}
-
-    fn returned(&self, _: &str) {
-        self.0.try_take(ANY).unwrap();
-    }
-
-    fn buried(&self, _: &str) {}
-
-    fn home(&self, _: &str) -> Option<Arc<Home>> {
-        None
-    }
-}
-
-/// Between a put and the registry's hearing of it, another thread may take the event; the registry
-/// then hears of the two in the wrong order.
-#[test]
-fn f31_an_event_taken_before_its_return_was_told_does_not_count_as_waiting() {
-    let queue = Arc::new(Events::new(0));
-    let (eager, registry) = (Arc::new(Eager(queue.clone())), Arc::new(Registry::new(0)));
-    observe(&queue, &eager);
-    observe(&queue, &registry);
-    start(&registry, "d");
-    registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d"), None));
-    queue.try_take(ANY).unwrap();
-    queue.try_put("d".to_owned(), ends("d")).unwrap();
-    assert!(queue.is_empty());
-    assert_eq!(delivery(&registry, "d"), Some(Delivery::Delivered));
-    assert_eq!((registry.stats().undelivered, registry.stats().retained), (0, 1));
-}
-
-/// Calls back into the registry and the queue as it is told.
-struct Curious(Arc<Events>, Arc<Registry>);
-
-impl Curious {
-    fn look(&self) {
-        assert_eq!(self.0.len(), self.1.stats().undelivered);
-        self.1.prune();
-    }
-}
-
-impl DeliveryObserver for Curious {
-    fn taken(&self, _: &str) {
-        self.look();
-    }
-
-    fn dropped(&self, _: &str) {
-        self.look();
-    }
-
-    fn returned(&self, _: &str) {
-        self.look();
-    }
-
-    fn buried(&self, _: &str) {
-        self.look();
-    }
-
-    fn home(&self, _: &str) -> Option<Arc<Home>> {
-        None
-    }
-}
-
-#[test]
-fn observers_may_call_the_registry_and_the_queue() {
-    let (done, ended) = mpsc::channel();
-    let telling = thread::spawn(move || {
-        let (queue, registry) = observed(5);
-        let curious = Arc::new(Curious(queue.clone(), registry.clone()));
-        observe(&queue, &curious);
-        start(&registry, "d");
-        registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d"), None));
-        for _ in 0..3 {
-            let event = queue.take(ANY, None).unwrap();
-            queue.put_back(event, ends("d"));
-        }
-        done.send(()).unwrap();
-    });
-    ended.recv_timeout(Duration::from_secs(60)).expect("no deadlock");
-    telling.join().unwrap();
 }
 
 #[test]
 fn f8_f11_many_threads_deliver_each_end_once_and_let_none_go_before() {
     const THREADS: usize = 4;
     const EACH: usize = 200;
-    let (queue, registry) = observed(10);
+    let (queue, registry) = registry(10);
     let delivered = AtomicUsize::new(0);
     thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -182,21 +147,19 @@ fn f8_f11_many_threads_deliver_each_end_once_and_let_none_go_before() {
             scope.spawn(move || {
                 for number in 0..EACH {
                     let id = start(registry, &format!("{thread} {number}"));
-                    let publish = || queue.publish(id.to_string(), ends(&id), None);
-                    assert!(registry.finish(&id, State::Completed, publish));
-                    registry.prune();
+                    assert!(finish(registry, &id, State::Completed));
                 }
             });
             scope.spawn(move || {
                 while delivered.load(Ordering::SeqCst) < THREADS * EACH {
-                    let Ok(id) = queue.try_take(ANY) else {
+                    let Ok(id) = queue.try_take(&Blocking, ANY) else {
                         thread::yield_now();
                         continue;
                     };
                     // Every other one makes a detour.
                     if id.ends_with(['1', '3', '5', '7', '9']) {
                         queue.put_back(id.clone(), ends(&id));
-                        if queue.try_take(ANY).is_err() {
+                        if queue.try_take(&Blocking, ANY).is_err() {
                             continue;
                         }
                     }
@@ -209,4 +172,22 @@ fn f8_f11_many_threads_deliver_each_end_once_and_let_none_go_before() {
     let expected = Stats { retained: 10, dispatched: (THREADS * EACH) as u64, ..Stats::default() };
     assert_eq!(registry.stats(), expected);
     assert!(ids(&registry).iter().all(|id| delivery(&registry, id) == Some(Delivery::Delivered)));
+}
+
+/// What circulates is remembered once, however often it goes round.
+#[test]
+fn events_that_circulate_do_not_grow_what_the_registry_keeps() {
+    let (queue, registry) = registry(50);
+    let known = ["a", "b", "c"];
+    for id in known {
+        start(&registry, id);
+        finish(&registry, id, State::Completed);
+    }
+    for _ in 0..1_000 {
+        let taken = known.map(|_| queue.try_take(&Blocking, ANY).unwrap());
+        taken.into_iter().for_each(|id| put(&queue, id.clone(), ends(&id)));
+    }
+    known.iter().for_each(|_| drop(queue.try_take(&Blocking, ANY).unwrap()));
+    assert_eq!((registry.stats().retained, registry.stats().undelivered), (3, 0));
+    assert_eq!(queue.try_put(String::new(), Route::default()).unwrap().map(drop), None);
 }

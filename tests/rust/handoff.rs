@@ -5,9 +5,9 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hermes_core::handoff::{Handoff, Next, NotStarted, Worker as Numbers};
-use hermes_core::sync::HeldLock;
-use hermes_core::wake::Signal;
+use hermes_core::sync::handoff::{Handoff, Next, NotStarted, Worker as Numbers};
+use hermes_core::sync::signal::Signal;
+use hermes_core::sync::{Forked, HeldLock};
 
 fn long() -> Instant {
     Instant::now() + Duration::from_secs(60)
@@ -317,7 +317,7 @@ fn f11_a_forked_child_starts_without_jobs_and_workers() {
     submit(&handoff, &[1, 2, 3]);
     assert_eq!(worker.job(), Some(1));
     let mut held = HeldLock::hold(&handoff);
-    assert_eq!(held.state().reset(), [2, 3]);
+    assert_eq!(Handoff::reset(held.state()), [2, 3]);
     drop(held);
     assert!(handoff.submit(4, START));
     assert_eq!(handoff.take(asked(START), now()), lone(4));
@@ -391,4 +391,20 @@ fn f33_many_threads_lose_no_job() {
     let mut done = pool.done.into_inner().unwrap();
     done.sort_unstable();
     assert_eq!(done, (0..SUBMITTERS * JOBS).collect::<Vec<_>>());
+}
+
+/// Those that are idle go at once; a job that comes then gets a worker of its own.
+#[test]
+fn workers_that_are_retired_go_and_take_nothing() {
+    let handoff = Arc::new(Handoff::default());
+    let workers: Vec<_> = (0..3).map(|_| Worker::new(&handoff)).collect();
+    workers.iter().for_each(|worker| worker.wait(&handoff));
+    handoff.retire();
+    assert!(handoff.submit(7, 5), "nobody is idle any more");
+    for worker in workers {
+        assert_eq!(worker.next(), None);
+        worker.end();
+    }
+    assert_eq!(handoff.take(asked(5), now()), lone(7));
+    handoff.retire();
 }

@@ -1,19 +1,20 @@
 //! Leases at the edges: bounds, counts, observers, shutdown, fork, and the timer that ends them.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hermes_core::error::Error;
-use hermes_core::event::Route;
-use hermes_core::ledger::Home;
-use hermes_core::queue::{
-    Collector, CompletionQueue, DeliveryObserver, LeaseId, Mailbox, Return, Selection,
-};
-use hermes_core::sync::HeldLock;
-use hermes_core::timer::Due;
-use hermes_core::wake::Signal;
+use hermes_core::event::Owner;
+use hermes_core::queue::{Collector, CompletionQueue, Handle, LeaseId, Mailbox, Return, Selection};
+use hermes_core::state::Stage;
+use hermes_core::sync::signal::Signal;
+use hermes_core::sync::timer::Due;
+use hermes_core::sync::wait::Blocking;
+use hermes_core::sync::{Forked, HeldLock};
 
-use super::queue::{ANY, Queue, of, to, woken};
+use super::queue::{ANY, Queue, handle, of, put as append, to, woken};
+
+const LEASE: Duration = Duration::from_secs(3600);
 
 fn mailbox(queue: &Arc<Queue>, lease: Option<Duration>) -> Arc<Mailbox<u32>> {
     let keys = ["a".to_owned()];
@@ -26,7 +27,7 @@ fn collect(mailbox: &Mailbox<u32>) -> Result<(u32, LeaseId), Error> {
 }
 
 fn put(queue: &Queue, items: impl IntoIterator<Item = u32>) {
-    items.into_iter().for_each(|item| queue.try_put(item, to("a", "k")).unwrap());
+    items.into_iter().for_each(|item| append(queue, item, to("a", "k")));
 }
 
 #[test]
@@ -34,14 +35,17 @@ fn an_event_on_lease_makes_room_and_comes_back_beyond_the_bound() {
     let queue = Arc::new(CompletionQueue::new(1));
     let mailbox = mailbox(&queue, None);
     put(&queue, [1]);
-    let mut putter = queue.putter();
+    let putter = queue.putter();
     assert!(putter.enter());
     let (_, id) = collect(&mailbox).unwrap();
     assert!(woken(putter.signal()));
     put(&queue, [2]);
     assert!(queue.give_back(id, Return::Nack, Duration::ZERO));
     assert_eq!((queue.len(), queue.is_full()), (2, true));
-    assert_eq!([queue.try_take(ANY), queue.try_take(of("a"))], [Ok(1), Ok(2)]);
+    assert_eq!(
+        [queue.try_take(&Blocking, ANY), queue.try_take(&Blocking, of("a"))],
+        [Ok(1), Ok(2)]
+    );
 }
 
 #[test]
@@ -54,53 +58,53 @@ fn an_ack_counts_as_done_and_a_return_does_not() {
     let joiner = queue.joiner().expect("one is not done");
     let (_, second) = collect(&mailbox).unwrap();
     assert!(!woken(&joiner));
-    assert_eq!((queue.ack(first), queue.ack(second), queue.ack(second)), (None, Some(1), None));
+    let acked = [first, second, second].map(|id| queue.ack(&Blocking, id).item);
+    assert_eq!(acked, [None, Some(1), None]);
     assert!(woken(&joiner));
     assert_eq!(queue.unfinished(), 0);
 }
 
-#[derive(Default)]
-struct Told(Mutex<Vec<String>>);
-
-impl DeliveryObserver for Told {
-    fn taken(&self, id: &str) {
-        self.0.lock().unwrap().push(format!("{id} taken"));
-    }
-
-    fn dropped(&self, id: &str) {
-        self.0.lock().unwrap().push(format!("{id} dropped"));
-    }
-
-    fn returned(&self, id: &str) {
-        self.0.lock().unwrap().push(format!("{id} returned"));
-    }
-
-    fn buried(&self, delegation_id: &str) {
-        self.0.lock().unwrap().push(format!("buried {delegation_id}"));
-    }
-
-    fn home(&self, _: &str) -> Option<Arc<Home>> {
-        None
-    }
-}
-
+/// The stage is the same to everybody, at each moment of a delivery.
 #[test]
-fn observers_hear_of_the_ack_alone() {
+fn f45_the_handle_shows_each_stage_of_its_event() {
     let queue = Arc::new(Queue::new(0));
-    let told = Arc::new(Told::default());
-    let observer: Weak<dyn DeliveryObserver> = Arc::downgrade(&told) as _;
-    queue.observe(observer);
     let hour = Duration::from_secs(3600);
     let mailbox = mailbox(&queue, Some(hour));
-    queue.publish(1, Route { delegation_id: Some("d"), ..to("a", "async_delegation") }, None);
+    let event = handle("a");
+    assert_eq!(event.stage(), None);
+    queue.publish(1, &event, 0, false);
+    assert_eq!(event.stage(), Some(Stage::Waiting));
     let (_, id) = collect(&mailbox).unwrap();
-    assert!(queue.give_back(id, Return::Nack, Duration::ZERO));
-    collect(&mailbox).unwrap();
+    assert_eq!(event.stage(), Some(Stage::Leased));
+    assert!(queue.give_back(id, Return::Nack, hour));
+    assert_eq!(event.stage(), Some(Stage::Delayed));
     queue.due(Instant::now() + 2 * hour);
+    assert_eq!(event.stage(), Some(Stage::Waiting));
     let (_, id) = collect(&mailbox).unwrap();
-    assert!(told.0.lock().unwrap().is_empty());
-    assert_eq!(queue.ack(id), Some(1));
-    assert_eq!(*told.0.lock().unwrap(), ["d taken"]);
+    assert_eq!(queue.ack(&Blocking, id).item, Some(1));
+    assert_eq!(event.stage(), Some(Stage::Delivered));
+}
+
+/// As many leases as there are events given back in the order in which they were taken: each event
+/// waits in its place again.
+#[test]
+fn events_that_come_back_in_the_order_of_taking_stand_where_they_stood() {
+    let queue = Arc::new(Queue::new(0));
+    let mailbox = mailbox(&queue, None);
+    put(&queue, 0..1000);
+    let leases: Vec<_> = (0..1000).map(|_| collect(&mailbox).unwrap().1).collect();
+    // In order, backwards, and every third of them before the rest.
+    let thirds = (0..3).flat_map(|first| (first..1000).step_by(3));
+    for order in [(0..1000).collect::<Vec<_>>(), (0..1000).rev().collect(), thirds.collect()] {
+        let mut leases = leases.clone();
+        if queue.len() == 1000 {
+            leases = (0..1000).map(|_| collect(&mailbox).unwrap().1).collect();
+        }
+        for place in order {
+            assert!(queue.give_back(leases[place], Return::Nack, Duration::ZERO));
+        }
+        assert_eq!(queue.pending(Some("a"), |&item| item), (0..1000).collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn a_shutdown_leaves_leases_to_their_holders() {
         put(&queue, 1..=3);
         let [first, second] = [0; 2].map(|_| collect(&mailbox).unwrap().1);
         assert_eq!(queue.shutdown(immediate).len(), usize::from(immediate));
-        assert_eq!(queue.ack(first), Some(1));
+        assert_eq!(queue.ack(&Blocking, first).item, Some(1));
         assert!(queue.give_back(second, Return::Nack, Duration::ZERO));
         assert_eq!(collect(&mailbox).map(|(item, _)| item), Ok(2), "what came back is to be had");
         assert_eq!(collect(&mailbox).map(|(item, _)| item).ok(), (!immediate).then_some(3));
@@ -124,18 +128,20 @@ fn a_drain_and_a_fork_find_what_is_out_and_what_is_parked() {
     for forks in [false, true] {
         let queue = Arc::new(Queue::new(0));
         let mailbox = mailbox(&queue, Some(Duration::from_secs(3600)));
-        let first_epoch = Some(queue.epoch("a"));
-        queue.publish(1, Route { epoch: first_epoch, ..to("a", "async_delegation") }, None);
+        let owner = Arc::new(Owner { session_key: "a".into(), ..Owner::default() });
+        let stamp = queue.stamp("a");
+        let handle = Handle::new("d".into(), owner, stamp, None, Arc::default());
+        queue.publish(1, &Arc::new(handle), 0, false);
         queue.new_epoch("a");
         put(&queue, [2, 3]);
         let (_, id) = collect(&mailbox).unwrap();
         let mut all = match forks {
-            true => HeldLock::hold(&queue).state().reset(),
+            true => Queue::reset(HeldLock::hold(&queue).state()),
             false => queue.drain(),
         };
         all.sort_unstable();
         assert_eq!(all, [1, 2, 3]);
-        assert_eq!(queue.ack(id), None);
+        assert_eq!(queue.ack(&Blocking, id).item, None);
         assert!(!queue.give_back(id, Return::Nack, Duration::ZERO));
         assert_eq!(queue.due(Instant::now() + Duration::from_secs(7200)), None);
         put(&queue, [4]);
@@ -153,7 +159,7 @@ fn the_end_of_one_lease_says_when_the_next_is() {
     let acked = collect(&short).unwrap().1;
     collect(&short).unwrap();
     collect(&long).unwrap();
-    assert_eq!(queue.ack(acked), Some(1));
+    assert_eq!(queue.ack(&Blocking, acked).item, Some(1));
     let next = queue.due(now + Duration::from_secs(50)).expect("the long one");
     assert_eq!(queue.pending(None, |&item| item), [2]);
     assert!(next >= now + Duration::from_secs(100));
@@ -190,6 +196,100 @@ fn the_timer_ends_leases_and_delays_by_itself() {
     };
     queue.give_back(id, Return::Nack, Duration::from_millis(1));
     wait((1, 6));
+}
+
+/// Has the queue's first event of "a", which waits, fail once.
+fn fail(queue: &Arc<Queue>, mailbox: &Mailbox<u32>, how: Option<Return>) {
+    let id = collect(mailbox).expect("it waits").1;
+    match how {
+        Some(how) => assert!(queue.give_back(id, how, None)),
+        None => drop(queue.due(Instant::now() + LEASE)),
+    }
+}
+
+/// Has the only event of a queue come back, which pauses since `began` at the earliest.
+fn comes_back_after(queue: &Arc<Queue>, began: Instant, seconds: f64) {
+    let short = began + Duration::from_secs_f64(0.79 * seconds);
+    queue.due(short);
+    // A machine that stood still has seen the pause end.
+    assert!(queue.is_empty() || Instant::now() > short, "it pauses for {seconds} s");
+    queue.due(Instant::now() + Duration::from_secs_f64(1.21 * seconds));
+    assert!(!queue.is_empty(), "it pauses for {seconds} s");
+}
+
+/// The first failure is followed by another attempt at once, each later one by a pause that grows.
+#[test]
+fn f44_what_fails_pauses_longer_each_time() {
+    for how in [Some(Return::Nack), Some(Return::Drop), None] {
+        let queue = Arc::new(Queue::new(0));
+        let mailbox = mailbox(&queue, Some(LEASE));
+        put(&queue, [1]);
+        let count = if how == Some(Return::Drop) { 30 } else { 19 };
+        fail(&queue, &mailbox, how);
+        assert!(!queue.is_empty(), "another attempt at once");
+        let mut exact = 0.1;
+        for _ in 1..count {
+            let began = Instant::now();
+            fail(&queue, &mailbox, how);
+            comes_back_after(&queue, began, exact);
+            exact = f64::min(2.0 * exact, 30.0);
+        }
+        let (_, id) = collect(&mailbox).unwrap();
+        assert!(queue.give_back(id, Return::Nack, None));
+        let dead = queue.dead_letters(|&item| item);
+        assert_eq!(dead.is_empty(), how == Some(Return::Drop), "a drop is no attempt");
+        assert_eq!(queue.unsettled(), if how == Some(Return::Drop) { 30 } else { 0 });
+    }
+}
+
+/// A pause is the event's own: what came after it goes first, and it stands in its place again.
+#[test]
+fn f44_others_do_not_wait_behind_a_pause() {
+    let queue = Arc::new(Queue::new(0));
+    let mailbox = mailbox(&queue, None);
+    put(&queue, [1, 2, 3]);
+    for _ in 0..2 {
+        let (item, id) = collect(&mailbox).unwrap();
+        assert_eq!(item, 1);
+        assert!(queue.give_back(id, Return::Nack, None));
+    }
+    assert_eq!(queue.pending(Some("a"), |&item| item), [2, 3]);
+    let (item, id) = collect(&mailbox).unwrap();
+    assert_eq!(item, 2);
+    queue.due(Instant::now() + Duration::from_secs(1));
+    assert!(queue.give_back(id, Return::Nack, None));
+    assert_eq!(queue.pending(Some("a"), |&item| item), [1, 2, 3]);
+}
+
+/// Somebody who says how long is taken at his word; it is a failure all the same. A deferral is none.
+#[test]
+fn f44_a_delay_that_is_given_stands_in_for_the_pause() {
+    let queue = Arc::new(Queue::new(0));
+    let mailbox = mailbox(&queue, None);
+    put(&queue, [1]);
+    let give_back = |how, delay: Option<Duration>| {
+        let (_, id) = collect(&mailbox).unwrap();
+        assert!(queue.give_back(id, how, delay));
+    };
+    for _ in 0..8 {
+        give_back(Return::Defer, None);
+    }
+    for _ in 0..8 {
+        give_back(Return::Nack, Some(Duration::ZERO));
+    }
+    give_back(Return::Defer, None);
+    give_back(Return::Nack, None);
+    comes_back_after(&queue, Instant::now(), 0.1 * 128.0);
+}
+
+/// What was restored pauses as it did before the restart.
+#[test]
+fn f44_a_restart_does_not_begin_the_pauses_anew() {
+    let queue = Arc::new(Queue::new(0));
+    let mailbox = mailbox(&queue, None);
+    queue.publish(1, &handle("a"), 8, false);
+    fail(&queue, &mailbox, Some(Return::Nack));
+    comes_back_after(&queue, Instant::now(), 0.1 * 128.0);
 }
 
 #[test]

@@ -1,12 +1,18 @@
 //! The ledger: what every kind of it promises, and what the one in a file promises beyond.
 
+mod acks;
+mod clocks;
 mod conformance;
 mod damage;
 mod disk;
+mod foreign;
 mod fork;
 mod in_step;
+mod look;
+mod memory;
 mod several;
 mod table;
+mod unlinked;
 
 use std::fs;
 use std::ops::Deref;
@@ -17,21 +23,26 @@ use std::time::{Duration, Instant};
 
 use hermes_core::error::Error;
 use hermes_core::event::Owner;
-use hermes_core::ledger::clock::{Clock, Moment};
-use hermes_core::ledger::memory::MemoryLedger;
-use hermes_core::ledger::sqlite::{Machine, SqliteLedger};
+use hermes_core::ledger::clock::{Clock, ClockId, Moment};
+use hermes_core::ledger::sqlite::{self, Machine, SqliteLedger};
 use hermes_core::ledger::{
-    Durability, Hold, Ledger, Millis, NewDelegation, Notice, Options, Outcome, Retention, Row,
+    Claim, Durability, Ledger, Millis, NewDelegation, Notice, Options, Outcome, Retention, Row,
     Which, Write,
 };
-use hermes_core::registry::State;
-use hermes_core::wake::Signal;
+use hermes_core::state::State;
+use hermes_core::sync::signal::Signal;
+
+use self::memory::MemoryLedger;
+
+/// No row is too old, and none one too many.
+const KEEPS_ALL: Retention = Retention { age: Duration::MAX, count: usize::MAX };
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
+        sqlite::set_up();
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("ledger-{}-{number}", std::process::id());
@@ -63,7 +74,11 @@ impl Drop for Folder {
 struct Hands {
     wall: AtomicI64,
     steady: AtomicI64,
+    id: Option<ClockId>,
 }
+
+/// The machine that tests run on, unless they say otherwise.
+const HERE: ClockId = ClockId { boot: 1, namespace: 1 };
 
 impl Hands {
     fn new() -> Arc<Self> {
@@ -71,7 +86,12 @@ impl Hands {
     }
 
     fn at(wall: Millis) -> Arc<Self> {
-        Arc::new(Self { wall: wall.into(), steady: 0.into() })
+        Self::on(wall, Some(HERE))
+    }
+
+    /// The clocks of a machine.
+    fn on(wall: Millis, id: Option<ClockId>) -> Arc<Self> {
+        Arc::new(Self { wall: wall.into(), steady: 0.into(), id })
     }
 
     /// Time goes by.
@@ -92,6 +112,10 @@ impl Clock for Hands {
             wall: self.wall.load(Ordering::SeqCst),
             steady: self.steady.load(Ordering::SeqCst),
         }
+    }
+
+    fn id(&self) -> Option<ClockId> {
+        self.id
     }
 }
 
@@ -129,7 +153,8 @@ fn process(path: &Path, clock: &Arc<Hands>) -> Arc<SqliteLedger> {
 
 /// As little syncing as may be: no test cuts the power.
 fn options(path: &Path) -> Options {
-    Options { durability: Durability::Process, ..Options::new(path) }
+    let (durability, retention) = (Durability::Process, KEEPS_ALL);
+    Options { path: path.into(), durability, lease: Duration::from_secs(30), retention }
 }
 
 fn owner(session_key: &str) -> Owner {
@@ -146,13 +171,13 @@ fn new(id: &str) -> NewDelegation {
     }
 }
 
-fn hold(id: &str, fence: u64) -> Hold {
-    Hold { id: id.into(), fence }
+fn claim(id: &str, fence: u64) -> Claim {
+    Claim { id: id.into(), fence }
 }
 
 fn finish(id: &str) -> Write {
     Write::Finish {
-        hold: hold(id, 1),
+        claim: claim(id, 1),
         state: State::Completed,
         event: format!("{{\"summary\":\"{id}\"}}").into(),
         completed_at: 2,
@@ -179,6 +204,11 @@ fn fenced(ledger: &(impl Ledger + ?Sized), what: Write) {
     assert_eq!(write(ledger, what), Ok(Outcome::Fenced), "{named}");
 }
 
+fn asked(ledger: &(impl Ledger + ?Sized), what: Write) {
+    let named = format!("{what:?}");
+    assert_eq!(write(ledger, what), Ok(Outcome::Asked), "{named}");
+}
+
 fn dispatch(ledger: &(impl Ledger + ?Sized), id: &str) {
     done(ledger, Write::Dispatch(new(id)));
 }
@@ -197,7 +227,7 @@ fn find(ledger: &(impl Ledger + ?Sized), id: &str) -> Option<Row> {
 }
 
 fn ids(ledger: &(impl Ledger + ?Sized), which: Which<'_>) -> Vec<String> {
-    ledger.read(which).unwrap().into_iter().map(|row| (*row.hold.id).to_owned()).collect()
+    ledger.read(which).unwrap().into_iter().map(|row| (*row.claim.id).to_owned()).collect()
 }
 
 fn adopt(ledger: &(impl Ledger + ?Sized), id: &str) -> Option<Row> {

@@ -3,16 +3,17 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use hermes_core::event::{Owner, Route};
+use hermes_core::delegation::{DelegationRegistry, End, Request};
 use hermes_core::queue::{CompletionQueue, Wanted};
-use hermes_core::registry::{DelegationRegistry, State};
+use hermes_core::state::State;
+use hermes_core::sync::wait::Blocking;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 /// Calls back into the very parts that log.
 struct CallsBack {
     queue: Arc<CompletionQueue<u32>>,
-    registry: Arc<DelegationRegistry<u32>>,
+    registry: Arc<DelegationRegistry<u32, u32>>,
     heard: mpsc::Sender<()>,
 }
 
@@ -46,18 +47,24 @@ fn no_lock_is_held_while_logging() {
     let (heard, lines) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         let queue = Arc::new(CompletionQueue::new(0));
-        let registry = Arc::new(DelegationRegistry::new(2));
+        let registry = DelegationRegistry::new(queue.clone(), 2);
         let subscriber = CallsBack { queue: queue.clone(), registry: registry.clone(), heard };
         tracing::subscriber::with_default(subscriber, || {
-            let dispatch = |id| registry.dispatch(Some(id), 2, 0, Owner::default(), 7);
+            let dispatch = |id| {
+                let request = Request { id: Some(id), limit: 2, ..Request::default() };
+                registry.dispatch(&Blocking, request, u32::from(id == "b"))
+            };
+            let end = || {
+                let (state, text) = (State::Completed, "".into());
+                End { id: "a", state, event: 7, text, completed_at: 0 }
+            };
             dispatch("a").unwrap();
             dispatch("b").unwrap();
             dispatch("c").unwrap_err();
-            registry.withdraw(|record| &*record.id == "b").unwrap();
-            let publish = || queue.publish(7, Route::default(), None);
-            assert!(registry.finish("a", State::Completed, publish));
-            assert!(!registry.finish("a", State::Completed, || ()));
-            assert_eq!(queue.try_take(Wanted::default()).unwrap(), 7);
+            registry.withdraw(|&payload| payload == 1).unwrap();
+            assert!(registry.finish(&Blocking, end(), |_| true, |_| ()).is_some());
+            assert!(registry.finish(&Blocking, end(), |_| true, |_| ()).is_none());
+            assert_eq!(queue.try_take(&Blocking, Wanted::default()).unwrap(), 7);
             queue.shutdown(true);
         });
     });

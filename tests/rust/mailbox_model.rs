@@ -1,17 +1,17 @@
 //! Mailboxes, leases and epochs against a plain list, over random steps.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hermes_core::error::Error;
-use hermes_core::event::Route;
+use hermes_core::event::{Owner, Route};
 use hermes_core::queue::{
-    Collector, CompletionQueue, LeaseId, Leased, Mailbox, Return, Selection, Wanted,
+    Collector, CompletionQueue, Handle, LeaseId, Leased, Mailbox, Return, Selection, Wanted,
 };
-use hermes_core::timer::Due;
-use hermes_core::wake::Signal;
+use hermes_core::sync::signal::Signal;
+use hermes_core::sync::timer::Due;
+use hermes_core::sync::wait::Blocking;
 use proptest::prelude::*;
 
 use super::queue::woken;
@@ -138,13 +138,18 @@ impl Run {
 
     fn put(&mut self, key: usize, kind: usize) {
         let epoch = (kind == 0).then_some(self.epochs[key]);
-        let route = Route {
-            session_key: Some(KEYS[key]),
-            kind: Some(KINDS[kind]),
-            epoch: epoch.and_then(NonZeroU32::new),
-            ..Route::default()
-        };
-        self.queue.try_put(self.events.len(), route).unwrap();
+        let item = self.events.len();
+        if kind == 0 {
+            // What a delegation ends that was dispatched in the present epoch.
+            let owner = Owner { session_key: KEYS[key].into(), ..Owner::default() };
+            let stamp = self.queue.stamp(KEYS[key]);
+            let handle = Handle::new("d".into(), Arc::new(owner), stamp, None, Arc::default());
+            self.queue.publish(item, &Arc::new(handle), 0, false);
+        } else {
+            let (session_key, kind) = (Some(KEYS[key]), Some(KINDS[kind]));
+            let route = Route { session_key, kind, ..Route::default() };
+            self.queue.try_put(item, route).unwrap();
+        }
         self.events.push(Event { key, kind, place: Place::Waiting, attempts: 0, epoch });
     }
 
@@ -156,7 +161,7 @@ impl Run {
             session_keys: Some(&keys),
             types: types.as_ref().map(|types| &types[..]),
             unaddressed: if takes_nobodys { &unaddressed } else { &[] },
-            has_say: false,
+            has_predicate: false,
             ..Selection::default()
         };
         let mailbox = Arc::new(Mailbox::open(&self.queue, selection, ends.then_some(LONG)));
@@ -216,6 +221,8 @@ impl Run {
     }
 
     fn expire(&mut self) {
+        // The ends of leases, then those of the pauses that follow some.
+        self.queue.due(Instant::now() + 2 * LONG);
         self.queue.due(Instant::now() + 2 * LONG);
         for item in 0..self.events.len() {
             if matches!(self.events[item].place, Place::Leased(true) | Place::Delayed) {
@@ -268,7 +275,7 @@ impl Run {
             Step::Ack { lease } if lease < self.leases.len() => {
                 let holds = self.holds(lease);
                 let (id, item) = self.leases[lease];
-                assert_eq!(self.queue.ack(id), holds.then_some(item));
+                assert_eq!(self.queue.ack(&Blocking, id).item, holds.then_some(item));
                 if holds {
                     self.events[item].place = Place::Gone;
                 }
@@ -292,7 +299,7 @@ impl Run {
             Step::Take { key } => {
                 let expected = self.first(|event| key.is_none_or(|key| event.key == key));
                 let wanted = Wanted { session_key: key.map(|key| KEYS[key]), types: None };
-                assert_eq!(self.queue.try_take(wanted).ok(), expected);
+                assert_eq!(self.queue.try_take(&Blocking, wanted).ok(), expected);
                 if let Some(item) = expected {
                     self.events[item].place = Place::Gone;
                 }

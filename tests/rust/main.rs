@@ -3,13 +3,12 @@
 use proptest::test_runner::Config;
 
 mod capacity;
+mod dead_letter;
 mod delivery;
-mod guard;
 mod handoff;
 mod judge;
 mod lease;
 mod ledger;
-mod letters;
 mod logging;
 mod mailbox_model;
 mod notification;
@@ -22,6 +21,7 @@ mod queue_steps;
 mod registry;
 mod registry_model;
 mod routing;
+mod sanitize;
 mod scripted;
 mod wake;
 mod written;

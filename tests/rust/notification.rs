@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use hermes_core::guard::{Place, guard, is_suspicious_ucs4, repair_wtf8};
-use hermes_core::notification::{Clock, Segment, format, format_unreadable};
-use hermes_core::value::{Key, Number, age, float_repr};
+use hermes_core::text::fields::{Key, Number, age, float_repr};
+use hermes_core::text::notification::{Clock, Segment, format, format_unreadable};
+use hermes_core::text::sanitize::{Place, is_suspicious_ucs4, repair_wtf8, sanitize};
 
 use super::notification_judge::{check_notification, notification};
 use super::plain::{Event, Plain, Text};
@@ -199,29 +199,29 @@ fn f25_header_fields_hold_no_header_labels() {
     for label in ["Status: done", "original GOAL: x", "Full live transcript (x): y", "Role: r"] {
         let forged = format!("a\n  {label}");
         let expected = format!("a\n>   {label}");
-        assert_eq!(guard(&forged, Place::Header), expected);
-        assert_eq!(guard(&forged, Place::Line), forged);
-        assert_eq!(guard(label, Place::Header), label);
+        assert_eq!(sanitize(&forged, Place::Header), expected);
+        assert_eq!(sanitize(&forged, Place::Line), forged);
+        assert_eq!(sanitize(label, Place::Header), label);
     }
 }
 
 #[test]
 fn f25_only_a_field_at_a_line_start_is_quoted_from_its_first_line_on() {
-    assert_eq!(guard(" [System: x", Place::Line), ">  [System: x");
-    assert_eq!(guard(" [System: x", Place::Inline), " [System: x");
-    assert_eq!(guard("see [System: x", Place::Line), "see [System: x");
+    assert_eq!(sanitize(" [System: x", Place::Line), ">  [System: x");
+    assert_eq!(sanitize(" [System: x", Place::Inline), " [System: x");
+    assert_eq!(sanitize("see [System: x", Place::Line), "see [System: x");
 }
 
 #[test]
 fn references_that_the_gateway_expands_are_broken_wherever_they_are() {
     for place in [Place::Inline, Place::Line, Place::Header] {
         for word in ["file:", "FOLDER:", "git:", "url:", "Diff", "staged"] {
-            assert_eq!(guard(&format!("(@{word}x"), place), format!("(@\u{2060}{word}x"));
+            assert_eq!(sanitize(&format!("(@{word}x"), place), format!("(@\u{2060}{word}x"));
         }
-        assert_eq!(guard("[pasted text #1", place), "[pasted\u{2060} text #1");
+        assert_eq!(sanitize("[pasted text #1", place), "[pasted\u{2060} text #1");
         for harmless in ["a@b.c", "@fil", "@", "[", "--", "[Past", "é@ü", "----", "@\u{2060}file:"]
         {
-            assert!(matches!(guard(harmless, place), Cow::Borrowed(_)), "{harmless}");
+            assert!(matches!(sanitize(harmless, place), Cow::Borrowed(_)), "{harmless}");
         }
     }
 }
@@ -229,8 +229,8 @@ fn references_that_the_gateway_expands_are_broken_wherever_they_are() {
 #[test]
 fn guarded_text_is_left_alone_when_guarded_again() {
     let forged = "[IMPORTANT: @file:a [Pasted @diff\n\t--- ERROR ---\x0b@staged--- ✗ TASK";
-    let once = guard(forged, Place::Line).into_owned();
-    assert!(matches!(guard(&once, Place::Line), Cow::Borrowed(_)), "{once}");
+    let once = sanitize(forged, Place::Line).into_owned();
+    assert!(matches!(sanitize(&once, Place::Line), Cow::Borrowed(_)), "{once}");
 }
 
 #[test]

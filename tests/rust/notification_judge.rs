@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hermes_core::notification::{Clock, format};
-use hermes_core::value::{Fields, Key};
+use hermes_core::text::fields::{Fields, Key};
+use hermes_core::text::notification::{Clock, format};
 
 use super::judge::{LABELS, MARKERS, openings, reference};
 use super::plain::{Event, Plain, Text, joined};

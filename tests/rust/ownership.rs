@@ -7,7 +7,8 @@ use std::time::Duration;
 use hermes_core::error::Error;
 use hermes_core::event::Route;
 use hermes_core::queue::{Collector, CompletionQueue, Mailbox, Return, Selection};
-use hermes_core::wake::Signal;
+use hermes_core::sync::signal::Signal;
+use hermes_core::sync::wait::Blocking;
 use proptest::prelude::*;
 
 use super::queue::woken;
@@ -22,7 +23,7 @@ fn with_say(queue: &Arc<Queue>) -> Mailbox<u32> {
     let keys = Some(&[][..]);
     Mailbox::open(
         queue,
-        Selection { session_keys: keys, has_say: true, ..Selection::default() },
+        Selection { session_keys: keys, has_predicate: true, ..Selection::default() },
         None,
     )
 }
@@ -48,7 +49,7 @@ fn each_new_address_is_asked_once() {
     for (item, full) in ["x", "y", "x", "y", "x"].into_iter().enumerate() {
         queue.try_put(item as u32, to(full)).unwrap();
     }
-    assert_eq!(collect(&mailbox), Err(Error::Unjudged));
+    assert_eq!(collect(&mailbox), Err(Error::Undecided));
     assert_eq!(judge(&mailbox, |item| item == 0), [0, 1]);
     assert_eq!([0; 3].map(|_| collect(&mailbox).unwrap()), [0, 2, 4]);
     assert_eq!(collect(&mailbox), Err(Error::Empty));
@@ -68,7 +69,7 @@ fn whoever_waits_is_woken_to_judge_and_for_what_it_owns() {
     assert_eq!(poll(&mut collector), Err(Error::Empty));
     queue.try_put(1, to("x")).unwrap();
     assert!(woken(collector.signal()));
-    assert_eq!(poll(&mut collector), Err(Error::Unjudged));
+    assert_eq!(poll(&mut collector), Err(Error::Undecided));
     judge(&mailbox, |_| true);
     assert_eq!(poll(&mut collector), Ok(1));
     assert_eq!(poll(&mut collector), Err(Error::Empty));
@@ -101,7 +102,7 @@ fn a_question_whose_events_went_is_dropped_and_comes_again_with_the_next() {
     let queue = Arc::new(Queue::new(0));
     let mailbox = with_say(&queue);
     queue.try_put(1, to("x")).unwrap();
-    assert_eq!(queue.try_take(Default::default()), Ok(1));
+    assert_eq!(queue.try_take(&Blocking, Default::default()), Ok(1));
     assert_eq!(judge(&mailbox, |_| true), [0; 0]);
     assert_eq!(collect(&mailbox), Err(Error::Empty));
     queue.try_put(2, to("x")).unwrap();
@@ -134,19 +135,19 @@ fn those_who_wait_look_again_when_an_owned_address_is_forgotten() {
     let selection = Selection {
         session_keys: Some(&[]),
         types: Some(&types),
-        has_say: true,
+        has_predicate: true,
         ..Selection::default()
     };
     let mailbox = Arc::new(Mailbox::open(&queue, selection, None));
     queue.try_put(0, to("0")).unwrap();
     assert_eq!(judge(&mailbox, |_| true), [0]);
-    assert_eq!(queue.try_take(Default::default()), Ok(0));
+    assert_eq!(queue.try_take(&Blocking, Default::default()), Ok(0));
     let mut collector = Collector::new(&mailbox, Arc::new(Signal::for_this_thread()));
     assert_eq!(collector.poll(|&item| item).unwrap_err(), Error::Empty);
     for item in 1..=1024 {
         let full = format!("{item}");
         queue.try_put(item, Route { kind: Some("other"), ..to(&full) }).unwrap();
-        assert_eq!(queue.try_take(Default::default()), Ok(item));
+        assert_eq!(queue.try_take(&Blocking, Default::default()), Ok(item));
     }
     assert!(woken(collector.signal()));
     assert_eq!(collector.poll(|&item| item).unwrap_err(), Error::Empty);
@@ -167,7 +168,7 @@ fn an_answer_from_before_counts_for_nothing_that_it_was_not_asked() {
     mailbox.answer(question.address, Some(true));
     assert_eq!(collect(&mailbox), Err(Error::ShutDown));
     assert_eq!(queue.len(), 1);
-    assert!(!queue.has_judges());
+    assert!(!queue.has_predicates());
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn a_mailbox_is_asked_only_for_its_kinds() {
     let selection = Selection {
         session_keys: keys,
         types: Some(&types),
-        has_say: true,
+        has_predicate: true,
         ..Selection::default()
     };
     let mailbox = Mailbox::open(&queue, selection, None);
@@ -234,7 +235,7 @@ fn addresses_that_come_once_are_forgotten() {
         assert_eq!(judge(&mailbox, |_| item == 0), [item]);
         match item {
             0 => assert_eq!(collect(&mailbox), Ok(0)),
-            _ => assert_eq!(queue.try_take(Default::default()), Ok(item)),
+            _ => assert_eq!(queue.try_take(&Blocking, Default::default()), Ok(item)),
         }
     }
     queue.try_put(1, to("address 1")).unwrap();
@@ -276,7 +277,7 @@ proptest! {
                     if let Ok(leased) = leased {
                         if flag {
                             waiting[mailbox].remove(&leased.item);
-                            prop_assert!(queue.ack(leased.id).is_some());
+                            prop_assert!(queue.ack(&Blocking, leased.id).held);
                         } else {
                             prop_assert!(queue.give_back(leased.id, Return::Nack, Duration::ZERO));
                         }

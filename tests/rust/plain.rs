@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hermes_core::guard::{Place, is_suspicious_ucs4, repair_wtf8};
-use hermes_core::notification::Segment;
-use hermes_core::value::{Decoded, FieldText, Fields, Key, Number, Printed, Value};
+use hermes_core::text::fields::{Decoded, FieldText, Fields, Key, Number, Printed, Value};
+use hermes_core::text::notification::Segment;
+use hermes_core::text::sanitize::{Place, is_suspicious_ucs4, repair_wtf8};
 
 use super::judge::wtf8;
 

@@ -1,6 +1,6 @@
 //! The queue against a list that is searched from its front, and against many threads.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,9 @@ use hermes_core::queue::Wanted;
 use proptest::prelude::*;
 
 use super::config;
-use super::queue::{ANY, Queue, kinds, of, of_kinds, to};
+use hermes_core::sync::wait::Blocking;
+
+use super::queue::{ANY, Queue, kinds, of, of_kinds, put, to};
 use super::queue_steps::{Address, Filter, Step, check};
 
 const NAMES: [&str; 4] = ["", "a", "b", "c"];
@@ -62,7 +64,7 @@ proptest! {
 fn f1_f11_many_threads_lose_and_double_nothing() {
     const EACH: u32 = 400;
     const PRODUCERS: u32 = 4;
-    let queue = Queue::new(8);
+    let queue = Arc::new(Queue::new(8));
     let taken = Mutex::new(Vec::new());
     let (x, yz) = (kinds(&["x"]), kinds(&["y", "z"]));
     let filters = [
@@ -75,7 +77,7 @@ fn f1_f11_many_threads_lose_and_double_nothing() {
     ];
     let put = |item: u32| {
         let route = to(NAMES[item as usize % 3], ["x", "y", "z", "w"][item as usize / 3 % 4]);
-        let mut putter = queue.putter();
+        let putter = queue.putter();
         while queue.try_put(item, route).is_err() {
             if putter.enter() {
                 assert!(putter.signal().wait_until(deadline()), "a put was left waiting");
@@ -83,7 +85,7 @@ fn f1_f11_many_threads_lose_and_double_nothing() {
         }
     };
     let consume = |filter| {
-        while let Ok(item) = queue.take(filter, None) {
+        while let Ok(item) = queue.take(&Blocking, filter, None) {
             taken.lock().unwrap().push(item);
             queue.task_done().unwrap();
         }
@@ -114,14 +116,14 @@ fn f1_f11_many_threads_lose_and_double_nothing() {
 #[test]
 fn f1_many_threads_that_leave_take_no_wake_with_them() {
     const EVENTS: u32 = 2000;
-    let queue = Queue::new(0);
+    let queue = Arc::new(Queue::new(0));
     let (xy, yz) = (kinds(&["x", "y"]), kinds(&["y", "z"]));
     let filters = [of_kinds(&xy), of_kinds(&yz), of("a"), ANY];
     let give_up = |filter| {
         while !queue.is_shutdown() {
             let mut taker = queue.taker(filter);
-            if let Ok(item) = taker.poll() {
-                queue.publish(item, to("a", "y"), None);
+            if let Ok(item) = taker.poll(&Blocking) {
+                put(&queue, item, to("a", "y"));
                 queue.task_done().unwrap();
             }
             thread::yield_now();
@@ -133,12 +135,12 @@ fn f1_many_threads_that_leave_take_no_wake_with_them() {
         }
         let stay = scope.spawn(|| {
             for _ in 0..EVENTS {
-                queue.take(of("a"), deadline()).expect("an event for it waits");
+                queue.take(&Blocking, of("a"), deadline()).expect("an event for it waits");
                 queue.task_done().unwrap();
             }
         });
         for item in 0..EVENTS {
-            queue.publish(item, to("a", "y"), None);
+            put(&queue, item, to("a", "y"));
         }
         stay.join().unwrap();
         queue.shutdown(false);

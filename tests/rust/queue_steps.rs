@@ -2,15 +2,15 @@
 //! The fuzz targets include this file too.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use hermes_core::error::Error;
-use hermes_core::event::Route;
-use hermes_core::ledger::Home;
-use hermes_core::queue::{CompletionQueue, DeliveryObserver, Putter, Taker, Wanted};
-use hermes_core::sync::HeldLock;
-use hermes_core::wake::Signal;
+use hermes_core::event::{Owner, Route, kind};
+use hermes_core::queue::{CompletionQueue, Handle, Putter, Taker, Wanted};
+use hermes_core::sync::signal::Signal;
+use hermes_core::sync::wait::Blocking;
+use hermes_core::sync::{Forked, HeldLock};
 
 /// Where an event goes.
 #[derive(Debug, Clone)]
@@ -79,43 +79,6 @@ pub(crate) enum Step {
     LeaveRoom(usize),
 }
 
-/// What an observer was told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Told {
-    Taken(String),
-    Dropped(String),
-    Returned(String),
-}
-
-#[derive(Debug, Default)]
-struct Log(Mutex<Vec<Told>>);
-
-impl Log {
-    fn add(&self, told: Told) {
-        self.0.lock().unwrap().push(told);
-    }
-}
-
-impl DeliveryObserver for Log {
-    fn taken(&self, delegation_id: &str) {
-        self.add(Told::Taken(delegation_id.to_owned()));
-    }
-
-    fn dropped(&self, delegation_id: &str) {
-        self.add(Told::Dropped(delegation_id.to_owned()));
-    }
-
-    fn returned(&self, delegation_id: &str) {
-        self.add(Told::Returned(delegation_id.to_owned()));
-    }
-
-    fn buried(&self, _: &str) {}
-
-    fn home(&self, _: &str) -> Option<Arc<Home>> {
-        None
-    }
-}
-
 /// The list.
 #[derive(Default)]
 struct Model {
@@ -124,7 +87,6 @@ struct Model {
     unfinished: usize,
     shutdown: bool,
     next_item: u32,
-    told: Vec<Told>,
 }
 
 impl Model {
@@ -135,10 +97,6 @@ impl Model {
 
     fn is_full(&self) -> bool {
         self.maxsize > 0 && self.events.len() >= self.maxsize as usize
-    }
-
-    fn tell(&mut self, address: &Address, told: fn(String) -> Told) {
-        self.told.extend(address.delegation_id.clone().map(told));
     }
 
     fn append(&mut self, item: u32, address: Address) {
@@ -153,17 +111,15 @@ impl Model {
         if self.is_full() {
             return Err((item, Error::Full { maxsize: self.maxsize as usize }));
         }
-        self.tell(&address, Told::Returned);
         self.append(item, address);
         Ok(())
     }
 
     fn take(&mut self, filter: &Filter) -> Result<u32, Error> {
         let place = self.events.iter().position(|(_, address)| filter.matches(address));
-        let Some((item, address)) = place.and_then(|place| self.events.remove(place)) else {
+        let Some((item, _)) = place.and_then(|place| self.events.remove(place)) else {
             return Err(if self.shutdown { Error::ShutDown } else { Error::Empty });
         };
-        self.tell(&address, Told::Taken);
         Ok(item)
     }
 
@@ -175,9 +131,6 @@ impl Model {
         self.shutdown = true;
         if !immediate {
             return Vec::new();
-        }
-        for (_, address) in self.events.clone() {
-            self.tell(&address, Told::Dropped);
         }
         let dropped = self.drain();
         self.unfinished = self.unfinished.saturating_sub(dropped.len());
@@ -196,7 +149,6 @@ struct Waiting<'a> {
 struct Both<'a> {
     queue: &'a Arc<CompletionQueue<u32>>,
     model: Model,
-    log: Arc<Log>,
     takers: Vec<Waiting<'a>>,
     putters: Vec<(Putter<'a, u32>, bool)>,
 }
@@ -204,17 +156,14 @@ struct Both<'a> {
 /// Takes the steps, and checks the two against each other after each.
 pub(crate) fn check(steps: impl IntoIterator<Item = Step>) {
     let queue = Arc::new(CompletionQueue::new(0));
-    let log = Arc::new(Log::default());
-    let observer: Weak<dyn DeliveryObserver> = Arc::downgrade(&log) as _;
-    queue.observe(observer);
     let model = Model::default();
-    let mut both = Both { queue: &queue, model, log, takers: Vec::new(), putters: Vec::new() };
+    let mut both = Both { queue: &queue, model, takers: Vec::new(), putters: Vec::new() };
     for step in steps {
         both.take(step);
         both.check();
     }
     // Everything comes out in order, whatever went before.
-    let left = std::iter::from_fn(|| queue.try_take(Wanted::default()).ok());
+    let left = std::iter::from_fn(|| queue.try_take(&Blocking, Wanted::default()).ok());
     assert_eq!(left.collect::<Vec<_>>(), both.model.drain());
 }
 
@@ -224,21 +173,32 @@ impl Both<'_> {
         match step {
             Step::Put(address) => {
                 let item = model.item();
-                assert_eq!(queue.try_put(item, address.route()), model.put(item, address));
+                let put = queue.try_put(item, address.route());
+                assert_eq!(put.map(|receipt| assert!(receipt.is_none())), model.put(item, address));
             }
             Step::Publish(address) => {
                 let item = model.item();
-                queue.publish(item, address.route(), None);
+                let owner = Owner {
+                    session_key: address.owner.unwrap_or_default().into(),
+                    ..Owner::default()
+                };
+                let id = "d".into();
+                let handle = Handle::new(id, Arc::new(owner.clone()), None, None, Arc::default());
+                queue.publish(item, &Arc::new(handle), 0, false);
+                let address = Address {
+                    owner: Some(owner.session_key.into()),
+                    kind: Some(kind::ASYNC_DELEGATION.to_owned()),
+                    delegation_id: None,
+                };
                 model.append(item, address);
             }
             Step::PutBack(address) => {
                 let item = model.item();
                 queue.put_back(item, address.route());
-                model.tell(&address, Told::Returned);
                 model.events.push_front((item, address));
             }
             Step::Take(filter) => {
-                assert_eq!(queue.try_take(filter.wanted()), model.take(&filter));
+                assert_eq!(queue.try_take(&Blocking, filter.wanted()), model.take(&filter));
             }
             Step::Drain => assert_eq!(queue.drain(), model.drain()),
             Step::SetMaxsize(maxsize) => {
@@ -254,7 +214,7 @@ impl Both<'_> {
                 model.unfinished = done.unwrap_or(0);
             }
             Step::Fork => {
-                assert_eq!(HeldLock::hold(queue).state().reset(), model.drain());
+                assert_eq!(CompletionQueue::reset(HeldLock::hold(queue).state()), model.drain());
                 model.unfinished = 0;
             }
             Step::Wait(filter) => {
@@ -267,7 +227,7 @@ impl Both<'_> {
                 takers.remove(at % takers.len());
             }
             Step::WaitForRoom => {
-                let mut putter = queue.putter();
+                let putter = queue.putter();
                 let waits = putter.enter();
                 assert_eq!(waits, model.is_full() && !model.shutdown);
                 if waits {
@@ -293,7 +253,7 @@ impl Both<'_> {
 
     fn look(&mut self, at: usize) {
         let one = &mut self.takers[at];
-        let found = one.taker.poll();
+        let found = one.taker.poll(&Blocking);
         assert_eq!(found, self.model.take(&one.filter));
         one.is_woken = false;
         if found != Err(Error::Empty) {
@@ -302,14 +262,13 @@ impl Both<'_> {
     }
 
     fn check(&mut self) {
-        let Self { queue, model, log, takers, putters } = self;
+        let Self { queue, model, takers, putters } = self;
         assert_eq!(queue.len(), model.events.len());
         assert_eq!(queue.is_empty(), model.events.is_empty());
         assert_eq!(queue.is_full(), model.is_full());
         assert_eq!(queue.is_shutdown(), model.shutdown);
         assert_eq!(queue.unfinished(), model.unfinished);
         assert_eq!(queue.joiner().is_none(), model.unfinished == 0);
-        assert_eq!(std::mem::take(&mut *log.0.lock().unwrap()), std::mem::take(&mut model.told));
         for one in takers.iter_mut() {
             one.is_woken |= is_set(one.taker.signal());
         }

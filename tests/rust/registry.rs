@@ -1,19 +1,21 @@
 //! The registry: each delegation ends once, and its event is remembered until it is delivered.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Weak};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
+use hermes_core::delegation::{DelegationRegistry, Dispatched, End, Refused, Request, Stats};
 use hermes_core::error::Error;
 use hermes_core::event::{Owner, Route, Selector};
-use hermes_core::queue::{CompletionQueue, DeliveryObserver};
-use hermes_core::registry::{DelegationRegistry, Delivery, Record, Refused, State, Stats};
-use hermes_core::sync::HeldLock;
+use hermes_core::queue::CompletionQueue;
+use hermes_core::state::{Delivery, State};
+use hermes_core::sync::wait::Blocking;
+use hermes_core::sync::{Forked, HeldLock};
 
 use super::queue::{ANY, woken};
+use super::scripted::Scripted;
 
-pub(super) type Registry = DelegationRegistry<u32>;
+pub(super) type Registry = DelegationRegistry<u32, String>;
 pub(super) type Events = CompletionQueue<String>;
 
 pub(super) fn ends(id: &str) -> Route<'_> {
@@ -25,33 +27,64 @@ pub(super) fn ends(id: &str) -> Route<'_> {
     }
 }
 
+pub(super) fn registry(retention: usize) -> (Arc<Events>, Arc<Registry>) {
+    let queue = Arc::new(Events::new(0));
+    (queue.clone(), Registry::new(queue, retention))
+}
+
+/// Dispatches with nothing written down.
+pub(super) fn dispatch(
+    registry: &Registry,
+    id: Option<&str>,
+    limit: usize,
+    payload: u32,
+) -> Result<Arc<str>, Refused<u32, Error>> {
+    request(registry, Request { id, limit, ..Request::default() }, payload)
+}
+
+pub(super) fn request(
+    registry: &Registry,
+    request: Request<'_>,
+    payload: u32,
+) -> Result<Arc<str>, Refused<u32, Error>> {
+    match registry.dispatch(&Blocking, request, payload)? {
+        Dispatched::New(id) => Ok(id),
+        Dispatched::Existing(id) => panic!("{id} was there before"),
+    }
+}
+
 pub(super) fn start(registry: &Registry, id: &str) -> Arc<str> {
-    registry.dispatch(Some(id), usize::MAX, 0, Owner::default(), 0).unwrap()
+    dispatch(registry, Some(id), usize::MAX, 0).unwrap()
+}
+
+pub(super) fn end(id: &str, state: State) -> End<'_, String> {
+    End { id, state, event: id.to_owned(), text: "".into(), completed_at: 0 }
+}
+
+/// Ends one whose event is its id; whether it was its end.
+pub(super) fn finish(registry: &Registry, id: &str, state: State) -> bool {
+    registry.finish(&Blocking, end(id, state), |_| true, |_| ()).is_some()
 }
 
 /// Dispatches and ends one, its event still to be delivered.
 fn run(registry: &Registry, id: &str) {
     start(registry, id);
-    assert!(registry.finish(id, State::Completed, || ()));
+    assert!(finish(registry, id, State::Completed));
 }
 
 pub(super) fn delivery(registry: &Registry, id: &str) -> Option<Delivery> {
-    registry.with(id, |record| record.delivery)
+    registry.with(id, |record| record.delivery())
 }
 
 pub(super) fn ids(registry: &Registry) -> Vec<String> {
-    registry.select(|record| Some(record.id.to_string()))
+    registry.select(|record| Some(record.id().to_string()))
 }
 
-pub(super) fn observed(retention: usize) -> (Arc<Events>, Arc<Registry>) {
-    let (queue, registry) = (Arc::new(Events::new(0)), Arc::new(Registry::new(retention)));
-    observe(&queue, &registry);
-    (queue, registry)
-}
-
-pub(super) fn observe<O: DeliveryObserver + 'static>(queue: &Events, observer: &Arc<O>) {
-    let observer: Weak<dyn DeliveryObserver> = Arc::downgrade(observer) as _;
-    queue.observe(observer);
+/// A dispatch whose rows go to `ledger`.
+fn written(registry: &Registry, ledger: &Arc<Scripted>, id: &str) {
+    let ledger: Option<Arc<dyn hermes_core::ledger::Ledger>> = Some(ledger.clone());
+    let asked = Request { id: Some(id), limit: usize::MAX, ledger, ..Request::default() };
+    request(registry, asked, 0).unwrap();
 }
 
 // States.
@@ -105,13 +138,13 @@ fn f29_only_known_words_for_success_are_success() {
 
 #[test]
 fn f29_a_delegation_cannot_end_in_a_state_that_is_no_end() {
-    let registry = Registry::new(0);
+    let (_queue, registry) = registry(0);
     start(&registry, "d");
     for state in [State::Queued, State::Running] {
-        assert!(!registry.finish("d", state, || panic!("nothing ended")));
+        assert!(!finish(&registry, "d", state));
     }
     assert_eq!((registry.running(), registry.stats().discarded), (1, 2));
-    assert!(registry.finish("d", State::Lost, || ()));
+    assert!(finish(&registry, "d", State::Lost));
     assert_eq!(registry.with("d", |record| record.state), Some(State::Lost));
 }
 
@@ -120,8 +153,8 @@ fn f29_a_delegation_cannot_end_in_a_state_that_is_no_end() {
 #[test]
 fn f11_one_of_many_threads_ends_a_delegation_and_publishes_once() {
     const THREADS: usize = 32;
-    let registry = Registry::new(0);
-    let (published, winners) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (_queue, registry) = registry(0);
+    let winners = AtomicUsize::new(0);
     for round in 0..20 {
         let id = format!("d{round}");
         start(&registry, &id);
@@ -129,55 +162,52 @@ fn f11_one_of_many_threads_ends_a_delegation_and_publishes_once() {
         thread::scope(|scope| {
             for number in 0..THREADS {
                 let (registry, barrier, id) = (&registry, &barrier, &id);
-                let (published, winners) = (&published, &winners);
+                let winners = &winners;
                 scope.spawn(move || {
                     barrier.wait();
                     let end = [State::Completed, State::Interrupted, State::Timeout][number % 3];
-                    let publish = || {
-                        published.fetch_add(1, Ordering::SeqCst);
-                    };
-                    let won = registry.finish(id, end, publish);
+                    let won = finish(registry, id, end);
                     winners.fetch_add(usize::from(won), Ordering::SeqCst);
                 });
             }
         });
         assert_eq!(winners.load(Ordering::SeqCst), round + 1);
-        assert_eq!(published.load(Ordering::SeqCst), round + 1);
+        assert_eq!(registry.queue().len(), round + 1);
     }
     let discarded = 20 * (THREADS as u64 - 1);
     assert_eq!((registry.running(), registry.stats().discarded), (0, discarded));
 }
 
+/// State, row, event: what is seen while the row of an end is written.
 #[test]
-fn the_permit_is_back_and_the_end_is_seen_when_the_event_is_published() {
-    let registry = Registry::new(0);
-    start(&registry, "d");
-    let publish = || {
-        assert_eq!(registry.running(), 0);
-        assert_eq!(registry.with("d", |record| record.state), Some(State::Error));
-        assert_eq!(delivery(&registry, "d"), Some(Delivery::Pending));
-        assert!(registry.ended_signal("d").is_some(), "whoever waits, waits for the event");
-    };
-    assert!(registry.finish("d", State::Error, publish));
-    assert!(registry.ended_signal("d").is_none());
-}
-
-#[test]
-fn those_who_wait_for_an_end_are_woken_after_its_event_is_published() {
-    let registry = Registry::new(0);
-    start(&registry, "d");
+fn an_end_is_seen_and_its_permit_back_before_its_row_and_its_event_after() {
+    let (queue, registry) = registry(0);
+    let ledger = Scripted::prompt();
+    written(&registry, &ledger, "d");
     let signals = [(); 2].map(|()| registry.ended_signal("d").unwrap());
-    let any_woken = || signals.iter().any(|signal| woken(signal));
-    assert!(registry.finish("d", State::Completed, || assert!(!any_woken())));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (looks, at, signal) = (seen.clone(), registry.clone(), signals[0].clone());
+    ledger.during(move |line| {
+        let state = at.with("d", |record| record.state);
+        let (delivery, finalizing) = (delivery(&at, "d"), at.stats().finalizing);
+        let counts = (at.running(), finalizing, at.queue().len(), woken(&signal));
+        looks.lock().unwrap().push((line.to_owned(), state, delivery, counts));
+    });
+    assert!(finish(&registry, "d", State::Error));
+    let state = Some(State::Error);
+    let line = "finish d error ".to_owned();
+    assert_eq!(*seen.lock().unwrap(), [(line, state, Some(Delivery::NotYet), (0, 1, 0, false))]);
+    assert_eq!((delivery(&registry, "d"), queue.len()), (Some(Delivery::Pending), 1));
     assert!(signals.iter().all(|signal| woken(signal)));
+    assert!(registry.ended_signal("d").is_none());
     assert!(registry.ended_signal("unknown").is_none());
 }
 
 #[test]
 fn those_who_wait_are_woken_when_the_delegation_is_forgotten() {
-    let registry = Registry::new(0);
+    let (_queue, registry) = registry(0);
     let forget: [fn(&Registry) -> usize; 2] = [
-        |registry| registry.withdraw(|record| &*record.id == "d").into_iter().count(),
+        |registry| registry.withdraw(|_| true).into_iter().count(),
         |registry| registry.clear().len(),
     ];
     for forget in forget {
@@ -189,36 +219,40 @@ fn those_who_wait_are_woken_when_the_delegation_is_forgotten() {
     }
 }
 
-/// The table is cleared while the event is on its way, and the id given out again: the new
+/// The table is cleared while the end is written down, and the id given out again: the new
 /// delegation has not ended.
 #[test]
 fn f29_an_end_is_not_taken_for_that_of_a_later_delegation_with_its_id() {
-    let registry = Registry::new(0);
-    start(&registry, "d");
-    let mut later = None;
-    registry.finish("d", State::Completed, || {
-        registry.clear();
-        start(&registry, "d");
-        later = registry.ended_signal("d");
+    let (_queue, registry) = registry(0);
+    let ledger = Scripted::prompt();
+    written(&registry, &ledger, "d");
+    let later = Arc::new(Mutex::new(None));
+    let (at, seen) = (registry.clone(), later.clone());
+    ledger.during(move |_| {
+        at.clear();
+        start(&at, "d");
+        *seen.lock().unwrap() = at.ended_signal("d");
     });
-    assert!(!woken(&later.unwrap()));
+    assert!(finish(&registry, "d", State::Completed));
+    assert!(!woken(&later.lock().unwrap().take().unwrap()));
     assert!(registry.ended_signal("d").is_some(), "it runs");
+    assert_eq!(delivery(&registry, "d"), Some(Delivery::NotYet));
 }
 
 // Capacity.
 
 #[test]
 fn f6_a_refusal_hands_the_payload_back_with_the_numbers() {
-    let registry = Registry::new(0);
+    let (_queue, registry) = registry(0);
     let dispatch = |limit, elsewhere, payload| {
-        registry.dispatch(None, limit, elsewhere, Owner::default(), payload)
+        request(&registry, Request { limit, elsewhere, ..Request::default() }, payload)
     };
     dispatch(3, 1, 1).unwrap();
     dispatch(3, 1, 2).unwrap();
     let Refused { payload, error } = dispatch(3, 1, 3).unwrap_err();
-    assert_eq!((payload, error), (3, Error::AtCapacity { limit: 3, running: 3 }));
+    assert_eq!((payload, error), (Some(3), Error::AtCapacity { limit: 3, running: 3 }));
     let Refused { payload, error } = dispatch(0, 0, 4).unwrap_err();
-    assert_eq!((payload, error), (4, Error::AtCapacity { limit: 0, running: 2 }));
+    assert_eq!((payload, error), (Some(4), Error::AtCapacity { limit: 0, running: 2 }));
     dispatch(3, 0, 5).unwrap();
     let stats = Stats { running: 3, dispatched: 3, refused: 2, ..Stats::default() };
     assert_eq!(registry.stats(), stats);
@@ -226,19 +260,19 @@ fn f6_a_refusal_hands_the_payload_back_with_the_numbers() {
 
 #[test]
 fn an_id_in_use_is_refused_until_its_record_is_let_go() {
-    let (queue, registry) = observed(0);
+    let (queue, registry) = registry(0);
     let again = || {
-        registry.dispatch(Some("d"), 9, 0, Owner::default(), 7).map_err(|refused| {
-            assert_eq!(refused.payload, 7);
+        dispatch(&registry, Some("d"), 9, 7).map_err(|refused| {
+            assert_eq!(refused.payload, Some(7));
             refused.error
         })
     };
     let refused = || assert_eq!(again(), Err(Error::DuplicateId { id: "d".to_owned() }));
     start(&registry, "d");
     refused();
-    registry.finish("d", State::Completed, || queue.publish("d".to_owned(), ends("d"), None));
+    finish(&registry, "d", State::Completed);
     refused();
-    queue.try_take(ANY).unwrap();
+    queue.try_take(&Blocking, ANY).unwrap();
     refused();
     registry.prune();
     assert_eq!(again().as_deref(), Ok("d"));
@@ -247,10 +281,9 @@ fn an_id_in_use_is_refused_until_its_record_is_let_go() {
 
 #[test]
 fn an_id_is_made_where_none_is_given() {
-    let registry = Registry::new(0);
-    let made: Vec<_> = (0..100)
-        .map(|_| registry.dispatch(None, usize::MAX, 0, Owner::default(), 0).unwrap())
-        .collect();
+    let (_queue, registry) = registry(0);
+    let made: Vec<_> =
+        (0..100).map(|_| dispatch(&registry, None, usize::MAX, 0).unwrap()).collect();
     for id in &made {
         let digits = id.strip_prefix("deleg_").unwrap();
         assert!(digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
@@ -260,76 +293,67 @@ fn an_id_is_made_where_none_is_given() {
 
 #[test]
 fn f33_a_withdrawn_dispatch_leaves_nothing_behind() {
-    let registry = Registry::new(0);
-    registry.dispatch(Some("d"), 1, 0, Owner::default(), 5).unwrap();
-    assert_eq!(registry.withdraw(|record| &*record.id == "d"), Some(5));
+    let (_queue, registry) = registry(0);
+    dispatch(&registry, Some("d"), 1, 5).unwrap();
+    assert_eq!(registry.withdraw(|&payload| payload == 5), Some(5));
     assert_eq!(registry.stats(), Stats::default());
-    assert_eq!(registry.withdraw(|record| &*record.id == "d"), None);
-    assert!(!registry.finish("d", State::Completed, || panic!("no end is published")));
+    assert_eq!(registry.withdraw(|_| true), None);
+    assert!(!finish(&registry, "d", State::Completed));
     run(&registry, "ended");
-    assert_eq!(registry.withdraw(|record| &*record.id == "ended"), None, "its end is on its way");
+    assert_eq!(registry.withdraw(|_| true), None, "it has ended");
 }
 
 #[test]
 fn f33_what_a_worker_has_begun_is_not_withdrawn() {
-    let registry = Registry::new(0);
+    let (_queue, registry) = registry(0);
     start(&registry, "d");
     assert_eq!(registry.begin("d", |_| true), Some(true));
     assert_eq!(registry.begin("d", |_| true), Some(false), "once");
     assert_eq!(registry.withdraw(|_| true), None);
     assert_eq!(registry.running(), 1);
-    start(&registry, "gone");
-    registry.withdraw(|record| &*record.id == "gone").unwrap();
+    dispatch(&registry, Some("gone"), usize::MAX, 1).unwrap();
+    registry.withdraw(|&payload| payload == 1).unwrap();
     assert_eq!(registry.begin("gone", |_| true), None, "its worker leaves it alone");
-    assert!(registry.finish("d", State::Completed, || ()));
+    assert!(finish(&registry, "d", State::Completed));
     assert_eq!(registry.begin("d", |_| true), None);
 }
 
 #[test]
 fn f29_a_late_end_does_not_end_a_later_delegation_with_the_same_id() {
-    let registry = Registry::new(0);
-    registry.dispatch(Some("d"), 1, 0, Owner::default(), 1).unwrap();
+    let (_queue, registry) = registry(0);
+    dispatch(&registry, Some("d"), 1, 1).unwrap();
     registry.clear();
-    registry.dispatch(Some("d"), 1, 0, Owner::default(), 2).unwrap();
-    let first = |record: &Record<u32>| record.payload == 1;
+    dispatch(&registry, Some("d"), 1, 2).unwrap();
+    let first = |&payload: &u32| payload == 1;
     assert_eq!(registry.begin("d", first), None);
-    assert!(!registry.finish_if("d", State::Completed, first, || panic!("not its end")));
-    assert!(registry.finish_if("d", State::Completed, |record| record.payload == 2, || ()));
+    let completed = || end("d", State::Completed);
+    assert!(registry.finish(&Blocking, completed(), first, |_| ()).is_none());
+    assert!(registry.finish(&Blocking, completed(), |&payload| payload == 2, |_| ()).is_some());
 }
 
 #[test]
 fn permits_come_back_once_whatever_ends_their_delegation() {
-    let registry = Registry::new(0);
-    for id in ["finished", "withdrawn", "cleared", "late"] {
-        start(&registry, id);
+    let (_queue, registry) = registry(0);
+    for (id, payload) in [("finished", 1), ("withdrawn", 2), ("cleared", 3), ("late", 4)] {
+        dispatch(&registry, Some(id), usize::MAX, payload).unwrap();
     }
-    assert!(registry.finish("finished", State::Completed, || ()));
-    registry.withdraw(|record| &*record.id == "finished");
+    let withdraw = |wanted| registry.withdraw(|&payload| payload == wanted);
+    assert!(finish(&registry, "finished", State::Completed));
+    withdraw(1);
     assert_eq!(registry.running(), 3);
-    registry.withdraw(|record| &*record.id == "withdrawn");
+    withdraw(2);
     assert_eq!(registry.running(), 2);
     assert_eq!(registry.clear().len(), 3, "and the finished one's record");
     assert_eq!(registry.running(), 0);
-    assert!(!registry.finish("late", State::Completed, || panic!("it was forgotten")));
-    registry.withdraw(|record| &*record.id == "cleared");
+    assert!(!finish(&registry, "late", State::Completed));
+    withdraw(3);
     assert_eq!(registry.running(), 0);
-}
-
-#[test]
-fn f9_a_publish_that_panics_leaves_no_permit_out_and_no_lock_behind() {
-    let registry = Registry::new(0);
-    start(&registry, "d");
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        registry.finish("d", State::Completed, || panic!("on purpose"))
-    }));
-    assert!(outcome.is_err());
-    assert_eq!((registry.running(), registry.stats().undelivered), (0, 1));
 }
 
 #[test]
 fn f7_of_32_threads_exactly_as_many_run_as_may() {
     const LIMIT: usize = 7;
-    let registry = Registry::new(0);
+    let (_queue, registry) = registry(0);
     let barrier = Barrier::new(32);
     let (started, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -338,7 +362,7 @@ fn f7_of_32_threads_exactly_as_many_run_as_may() {
             scope.spawn(move || {
                 for round in 0..300 {
                     barrier.wait();
-                    let dispatched = registry.dispatch(None, LIMIT, 0, Owner::default(), number);
+                    let dispatched = dispatch(registry, None, LIMIT, number);
                     started.fetch_add(usize::from(dispatched.is_ok()), Ordering::SeqCst);
                     barrier.wait();
                     // Noted, not asserted: a thread that panics leaves the others at the barrier.
@@ -347,8 +371,8 @@ fn f7_of_32_threads_exactly_as_many_run_as_may() {
                     barrier.wait();
                     if let Ok(id) = dispatched {
                         right &= match round % 2 {
-                            0 => registry.finish(&id, State::Completed, || ()),
-                            _ => registry.withdraw(|record| record.id == id) == Some(number),
+                            0 => finish(registry, &id, State::Completed),
+                            _ => registry.withdraw(|&own| own == number) == Some(number),
                         };
                     }
                     wrong.fetch_add(usize::from(!right), Ordering::SeqCst);
@@ -363,9 +387,9 @@ fn f7_of_32_threads_exactly_as_many_run_as_may() {
 
 fn owner(session_key: &str, origin_ui_session_id: &str, parent_session_id: &str) -> Owner {
     Owner {
-        session_key: session_key.to_owned(),
-        origin_ui_session_id: origin_ui_session_id.to_owned(),
-        parent_session_id: parent_session_id.to_owned(),
+        session_key: session_key.into(),
+        origin_ui_session_id: origin_ui_session_id.into(),
+        parent_session_id: parent_session_id.into(),
         epoch: None,
     }
 }
@@ -378,7 +402,7 @@ fn selector(session_key: &str, origin_ui_session_id: &str, parent_session_id: &s
 
 #[test]
 fn f18_f23_only_running_ones_of_the_owner_are_chosen() {
-    let registry = Registry::new(9);
+    let (_queue, registry) = registry(9);
     let owners = [
         owner("key", "tab", "parent"),
         owner("key", "other", "parent"),
@@ -388,9 +412,10 @@ fn f18_f23_only_running_ones_of_the_owner_are_chosen() {
     ];
     for (owner, payload) in owners.into_iter().zip(0..) {
         let id = payload.to_string();
-        registry.dispatch(Some(&id), 9, 0, owner, payload).unwrap();
+        let asked = Request { id: Some(&id), limit: 9, owner, ..Request::default() };
+        request(&registry, asked, payload).unwrap();
     }
-    registry.finish("4", State::Completed, || ());
+    finish(&registry, "4", State::Completed);
     let chosen = |selector: &Selector, all_fields| {
         registry.running_of(selector, all_fields, |record| record.payload)
     };
@@ -410,11 +435,11 @@ fn f18_f23_only_running_ones_of_the_owner_are_chosen() {
 
 #[test]
 fn records_are_listed_in_the_order_of_dispatch() {
-    let registry = Registry::new(9);
+    let (_queue, registry) = registry(9);
     let names: Vec<_> = (0..50_u32).map(|number| format!("d{}", number * 7919 % 50)).collect();
     names.iter().for_each(|id| drop(start(&registry, id)));
     assert_eq!(ids(&registry), names);
-    registry.finish(&names[3], State::Error, || ());
+    finish(&registry, &names[3], State::Error);
     assert_eq!(ids(&registry), names, "an end does not move a record");
 }
 
@@ -422,17 +447,35 @@ fn records_are_listed_in_the_order_of_dispatch() {
 
 #[test]
 fn f11_a_forked_child_starts_with_an_empty_registry_that_works() {
-    let registry = Arc::new(Registry::new(9));
-    registry.dispatch(Some("d"), 1, 0, Owner::default(), 5).unwrap();
+    let (_queue, registry) = registry(9);
+    dispatch(&registry, Some("d"), 1, 5).unwrap();
     let signal = registry.ended_signal("d").unwrap();
     let mut held = HeldLock::hold(&registry);
     let shown = registry.try_visit(|_| Err("shown"));
     assert_eq!(shown, Ok(()), "the collector does not wait for the lock");
-    assert_eq!(held.state().clear(), [5]);
+    assert_eq!(Registry::reset(held.state()), [5]);
     drop(held);
     assert!(woken(&signal), "a wait of the forking thread itself ends");
     assert_eq!(registry.stats(), Stats::default());
-    assert!(!registry.finish("d", State::Completed, || panic!("it is the parent's")));
-    assert_eq!(registry.dispatch(Some("d"), 1, 0, Owner::default(), 6).as_deref().ok(), Some("d"));
+    assert!(!finish(&registry, "d", State::Completed), "it is the parent's");
+    assert_eq!(dispatch(&registry, Some("d"), 1, 6).ok().as_deref(), Some("d"));
     assert_eq!(registry.try_visit(|payload| Err(*payload)), Err(6));
+}
+
+#[test]
+fn what_has_left_can_be_forgotten_and_a_put_of_it_is_then_a_plain_event() {
+    let (queue, registry) = registry(50);
+    run(&registry, "d");
+    assert_eq!(registry.forget("d"), None, "its event waits");
+    assert_eq!(queue.try_take(&Blocking, ANY), Ok("d".to_owned()));
+    assert_eq!(registry.forget("d"), Some(0));
+    assert_eq!(
+        (registry.forget("d"), ids(&registry).len(), registry.stats().retained),
+        (None, 0, 0)
+    );
+    queue.try_put("d".to_owned(), ends("d")).unwrap();
+    assert_eq!((registry.stats().undelivered, queue.len()), (0, 1));
+    assert!(registry.prune().is_empty());
+    start(&registry, "r");
+    assert_eq!(registry.forget("r"), None, "it runs");
 }

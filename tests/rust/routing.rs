@@ -1,7 +1,7 @@
 //! Session keys and the identity of notices.
 
-use hermes_core::routing::{identity, parse_session_key};
-use hermes_core::value::Key;
+use hermes_core::text::fields::Key;
+use hermes_core::text::session_key::{identity, parse_session_key};
 use proptest::prelude::*;
 
 use super::config;

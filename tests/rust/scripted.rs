@@ -6,9 +6,9 @@ use std::time::Instant;
 use hermes_core::error::Error;
 use hermes_core::ledger::receipt::{Answer, Promise};
 use hermes_core::ledger::{
-    Health, Hold, Home, Ledger, Millis, Notice, Outcome, Receipt, Row, Which, Write,
+    Claim, Health, Ledger, Millis, Notice, Outcome, Receipt, Row, RowHandle, Which, Write,
 };
-use hermes_core::wake::Signal;
+use hermes_core::sync::signal::Signal;
 
 #[derive(Default)]
 pub(super) struct Scripted {
@@ -16,11 +16,28 @@ pub(super) struct Scripted {
     waiting: Mutex<Vec<Promise>>,
     /// Whether it answers at once.
     pub(super) is_prompt: bool,
+    // What it answers at once, if not that it is done.
+    prompt: Mutex<Option<Answer>>,
+    // Called with each line, while it is written.
+    hook: Mutex<Option<Hook>>,
 }
+
+/// What a test does while something is written.
+type Hook = Box<dyn FnMut(&str) + Send>;
 
 impl Scripted {
     pub(super) fn prompt() -> Arc<Self> {
         Arc::new(Self { is_prompt: true, ..Self::default() })
+    }
+
+    /// Has it answer so at once from now on.
+    pub(super) fn answers(&self, answer: Answer) {
+        *self.prompt.lock().unwrap() = Some(answer);
+    }
+
+    /// Has `hook` called with each line, while it is written; it may write too.
+    pub(super) fn during(&self, hook: impl FnMut(&str) + Send + 'static) {
+        *self.hook.lock().unwrap() = Some(Box::new(hook));
     }
 
     /// What it was told since it was last asked.
@@ -36,36 +53,44 @@ impl Scripted {
 }
 
 /// A row of that ledger.
-pub(super) fn home(ledger: &Arc<Scripted>, id: &str) -> Arc<Home> {
-    Arc::new(Home::new(ledger.clone(), Hold { id: id.into(), fence: 1 }))
+pub(super) fn row(ledger: &Arc<Scripted>, id: &str, fence: u64) -> RowHandle {
+    RowHandle::new(ledger.clone(), Claim { id: id.into(), fence })
 }
 
 fn line(write: &Write) -> String {
     match write {
         Write::Dispatch(row) => format!("dispatch {}", row.id),
-        Write::Withdraw(hold) => format!("withdraw {}", hold.id),
-        Write::Finish { hold, state, event, .. } => format!("finish {} {state} {event}", hold.id),
-        Write::Attempts { hold, attempts } => format!("attempts {} {attempts}", hold.id),
-        Write::Ack(hold) => format!("ack {}", hold.id),
-        Write::Reopen(hold) => format!("reopen {}", hold.id),
-        Write::Bury { hold, attempts } => format!("bury {} {attempts}", hold.id),
-        Write::Drop(hold) => format!("drop {}", hold.id),
+        Write::Withdraw(claim) => format!("withdraw {}", claim.id),
+        Write::Finish { claim, state, event, .. } => format!("finish {} {state} {event}", claim.id),
+        Write::Attempts { claim, attempts } => format!("attempts {} {attempts}", claim.id),
+        Write::Ack(claim) if claim.fence > 1 => format!("ack {} {}", claim.id, claim.fence),
+        Write::Ack(claim) => format!("ack {}", claim.id),
+        Write::Reopen(claim) => format!("reopen {}", claim.id),
+        Write::Park(claim) => format!("park {}", claim.id),
+        Write::GiveBack(claim) => format!("give back {}", claim.id),
+        Write::Bury { claim, attempts } => format!("bury {} {attempts}", claim.id),
+        Write::Drop(claim) => format!("drop {}", claim.id),
         other => format!("{other:?}"),
     }
 }
 
 impl Ledger for Scripted {
-    fn keeps_texts(&self) -> bool {
-        true
-    }
-
     fn submit(&self, write: Write) -> Receipt {
-        self.told.lock().unwrap().push(line(&write));
+        let line = line(&write);
+        let hook = self.hook.lock().unwrap().take();
+        if let Some(mut hook) = hook {
+            hook(&line);
+            self.hook.lock().unwrap().get_or_insert(hook);
+        }
         if self.is_prompt {
-            return Receipt::known(Ok(Outcome::Done));
+            self.told.lock().unwrap().push(line);
+            let prompt = self.prompt.lock().unwrap().clone();
+            return Receipt::known(prompt.unwrap_or(Ok(Outcome::Done)));
         }
         let (receipt, promise) = Receipt::pending();
         self.waiting.lock().unwrap().push(promise);
+        // Last: whoever sees it may answer.
+        self.told.lock().unwrap().push(line);
         receipt
     }
 
@@ -75,6 +100,10 @@ impl Ledger for Scripted {
 
     fn adopt(&self, _: &[&str]) -> Result<Vec<Row>, Error> {
         Ok(Vec::new())
+    }
+
+    fn is_surely_ours(&self) -> bool {
+        true
     }
 
     fn look_after(&self, _: Millis) {}

@@ -6,8 +6,8 @@ use std::task::{Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hermes_core::wake::Signal;
-use hermes_core::woken::WokenList;
+use hermes_core::sync::ready_list::ReadyList;
+use hermes_core::sync::signal::Signal;
 
 fn is_set(signal: &Signal) -> bool {
     signal.wait_until(Some(Instant::now()))
@@ -95,7 +95,7 @@ fn a_task_cannot_block_on_its_signal() {
 
 #[test]
 fn numbers_come_out_as_they_went_in_and_only_the_first_rings() {
-    let woken = WokenList::default();
+    let woken = ReadyList::default();
     assert!(woken.take_all().is_empty());
     for _ in 0..2 {
         assert_eq!([7, 7, 3].map(|number| woken.push(number)), [true, false, false]);
@@ -108,7 +108,7 @@ fn numbers_come_out_as_they_went_in_and_only_the_first_rings() {
 #[test]
 fn no_number_is_lost_or_doubled_among_many_wakers() {
     const EACH: u64 = 10_000;
-    let woken = WokenList::default();
+    let woken = ReadyList::default();
     let mut numbers = thread::scope(|scope| {
         let wakers: Vec<_> = (0..4)
             .map(|waker| {

@@ -14,13 +14,13 @@ import sys
 import threading
 
 import hermes_core as hc
-from hermes_core import _json
-from leaks import ledgers, mailboxes, surface
+from hermes_core.text import json as _json
+from leaks import ledgers, loops, mailboxes, surface
 from leaks.surface import CASES, Tracked
 from leaks.workloads import WORKLOADS
 
 #: What defines the cases.
-_DEFINED = (surface, mailboxes, ledgers)
+_DEFINED = (surface, mailboxes, ledgers, loops)
 
 #: The status that says it came to its end.
 DONE = 5

@@ -15,7 +15,7 @@ gateway's own; it works, and its cap counts the core's delegations too.
 
 from __future__ import annotations
 
-from hermes_core.gateway._install import install, status, uninstall
-from hermes_core.gateway._report import IncompatibleGateway, InstallReport, Status
+from hermes_core.gateway.install.installation import install, status, uninstall
+from hermes_core.gateway.install.report import IncompatibleGateway, InstallReport, Status
 
 __all__ = ["IncompatibleGateway", "InstallReport", "Status", "install", "status", "uninstall"]

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::statements as sql;
-use super::trouble::pass;
-use super::writes::Pen;
+use super::failure::pass;
+use super::liveness::Instances;
+use super::queries as sql;
 use crate::event::Owner;
 use crate::failpoint::Step;
-use crate::ledger::{Hold, Holder, Millis, Row, Which};
-use crate::registry::{Delivery, State};
+use crate::ledger::clock::Moment;
+use crate::ledger::{Claim, Holder, Millis, Row, Which};
+use crate::state::{Delivery, State};
 
 /// [`Which`] rows are asked for, by a thread that does not wait at the side of the one that reads.
 #[derive(Debug)]
@@ -21,7 +22,16 @@ pub(super) enum Question {
     Newest(usize),
     Running,
     Elsewhere,
+    ElsewhereOf(Box<str>),
+    Free,
     Dead,
+}
+
+impl Question {
+    /// Whether the answer has to have what is lost as it may be adopted.
+    pub(super) fn is_of_free_rows(&self) -> bool {
+        matches!(self, Self::ElsewhereOf(_) | Self::Free)
+    }
 }
 
 impl From<Which<'_>> for Question {
@@ -31,6 +41,8 @@ impl From<Which<'_>> for Question {
             Which::Newest(most) => Self::Newest(most),
             Which::Running => Self::Running,
             Which::Elsewhere => Self::Elsewhere,
+            Which::ElsewhereOf(key) => Self::ElsewhereOf(key.into()),
+            Which::Free => Self::Free,
             Which::Dead => Self::Dead,
         }
     }
@@ -38,107 +50,119 @@ impl From<Which<'_>> for Question {
 
 /// Who reads, and by which time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader {
-    /// Who and when.
-    pub(super) pen: Pen,
-    /// How long others have at least before they are judged.
-    pub(super) grace: Millis,
+pub(super) struct Reader<'a> {
+    /// The instance.
+    pub(super) us: i64,
+    /// The present.
+    pub(super) now: Moment,
+    /// Who else there is.
+    pub(super) instances: &'a Instances,
+}
+
+impl Reader<'_> {
+    /// Who holds a row: its holder, and until when that said it does if the file knows it.
+    fn holder(&self, holder: Option<i64>, until: Option<Millis>) -> Holder {
+        match (holder, until) {
+            (Some(holder), _) if holder == self.us => Holder::Us,
+            (Some(holder), Some(_)) if self.instances.knows(holder) => {
+                let left = self.instances.left(holder, self.now);
+                let until = |left| self.now.wall.saturating_add(left);
+                left.map_or(Holder::Nobody, |left| Holder::Other { until: until(left) })
+            }
+            // It has come since.
+            (Some(_), Some(until)) => Holder::Other { until },
+            _ => Holder::Nobody,
+        }
+    }
 }
 
 /// Reads rows.
 pub(super) fn read(
     db: &Connection,
-    reader: Reader,
+    reader: Reader<'_>,
     question: &Question,
 ) -> rusqlite::Result<Vec<Row>> {
     pass(Step::Read)?;
-    let Pen { us, over, .. } = reader.pen;
+    let us = reader.us;
     match question {
         Question::One(id) => Ok(one(db, reader, id)?.into_iter().collect()),
         Question::Newest(most) => {
             let most = i64::try_from(*most).unwrap_or(i64::MAX);
-            let mut rows = all(db, reader, sql::NEWEST, params![most, 0, 0, 0, over])?;
+            let mut rows = all(db, reader, sql::NEWEST, [most])?;
             rows.reverse();
             Ok(rows)
         }
         Question::Running => {
-            let mut rows = all(db, reader, sql::RUNNING, params![0, 0, 0, 0, over])?;
+            let mut rows = all(db, reader, sql::RUNNING, [])?;
             rows.retain(|row| row.state == State::Running);
             Ok(rows)
         }
-        Question::Elsewhere => all(db, reader, sql::ELSEWHERE, params![0, 0, us, 0, over]),
-        Question::Dead => all(db, reader, sql::DEAD, params![0, 0, 0, 0, over]),
+        Question::Elsewhere => all(db, reader, sql::ELSEWHERE, [us]),
+        Question::ElsewhereOf(key) => all(db, reader, sql::ELSEWHERE_OF, params![us, key]),
+        Question::Free => all(db, reader, sql::FREE, []),
+        Question::Dead => all(db, reader, sql::DEAD, []),
     }
 }
 
-/// Takes over those rows that nobody holds.
+/// Takes over those rows that nobody holds; returns them in the order of dispatch.
 pub(super) fn adopt(
     db: &Connection,
-    reader: Reader,
+    reader: Reader<'_>,
     ids: &[Box<str>],
 ) -> rusqlite::Result<Vec<Row>> {
-    let Pen { us, now, over } = reader.pen;
     let mut adopted = Vec::new();
     for id in ids {
         pass(Step::Adopt)?;
-        if db.prepare_cached(sql::ADOPT)?.execute(params![&**id, 0, us, now, over])? > 0 {
-            adopted.extend(one(db, reader, id)?);
-        }
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, to_row(row, reader)?));
+        let mut adopt = db.prepare_cached(sql::ADOPT)?;
+        adopted.extend(adopt.query_row(params![&**id, 0, reader.us], row).optional()?);
     }
-    Ok(adopted)
+    // By the file's own count: a wall clock may have been set back in between.
+    adopted.sort_by_key(|(seq, _)| *seq);
+    Ok(adopted.into_iter().map(|(_, row)| row).collect())
 }
 
 fn one(db: &Connection, reader: Reader, id: &str) -> rusqlite::Result<Option<Row>> {
     let mut statement = db.prepare_cached(sql::ONE)?;
-    let params = params![id, 0, 0, 0, reader.pen.over];
-    statement.query_row(params, |row| to_row(row, reader)).optional()
+    statement.query_row([id], |row| to_row(row, reader)).optional()
 }
 
 fn all(
     db: &Connection,
-    reader: Reader,
+    reader: Reader<'_>,
     statement: &str,
     params: impl rusqlite::Params,
 ) -> rusqlite::Result<Vec<Row>> {
     db.prepare_cached(statement)?.query_map(params, |row| to_row(row, reader))?.collect()
 }
 
-fn to_row(row: &rusqlite::Row<'_>, reader: Reader) -> rusqlite::Result<Row> {
-    let Pen { us, now, .. } = reader.pen;
-    let holder = match (row.get::<_, Option<i64>>(5)?, row.get::<_, Option<Millis>>(6)?) {
-        (Some(holder), _) if holder == us => Holder::Us,
-        (Some(_), Some(until)) => {
-            // A lease that ends later than it can have been given was given under another clock.
-            let latest = now.saturating_add(row.get(7)?);
-            Holder::Other { until: until.min(latest).max(now.saturating_add(reader.grace)) }
-        }
-        _ => Holder::Nobody,
-    };
-    let state = match state(row.get_ref(2)?.as_str()?) {
+fn to_row(row: &rusqlite::Row<'_>, reader: Reader<'_>) -> rusqlite::Result<Row> {
+    let holder = reader.holder(row.get(6)?, row.get(7)?);
+    let state = match state(row.get_ref(3)?.as_str()?) {
         State::Running if holder == Holder::Nobody => State::Lost,
         state => state,
     };
-    let fence: i64 = row.get(1)?;
+    let fence: i64 = row.get(2)?;
     Ok(Row {
-        hold: Hold { id: text(row, 0)?.into(), fence: u64::try_from(fence).unwrap_or_default() },
+        claim: Claim { id: text(row, 1)?.into(), fence: u64::try_from(fence).unwrap_or_default() },
         owner: Arc::new(Owner {
-            session_key: text(row, 8)?.into_string(),
-            origin_ui_session_id: text(row, 9)?.into_string(),
-            parent_session_id: text(row, 10)?.into_string(),
+            session_key: text(row, 9)?,
+            origin_ui_session_id: text(row, 10)?,
+            parent_session_id: text(row, 11)?,
             epoch: row
-                .get::<_, Option<i64>>(11)?
+                .get::<_, Option<i64>>(12)?
                 .and_then(|epoch| NonZeroU32::new(u32::try_from(epoch).ok()?)),
         }),
-        idempotency_key: optional_text(row, 12)?,
+        idempotency_key: optional_text(row, 13)?,
         state,
-        delivery: delivery(row.get_ref(3)?.as_str_or_null()?),
-        attempts: u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX),
+        delivery: delivery(row.get_ref(4)?.as_str_or_null()?),
+        attempts: u32::try_from(row.get::<_, i64>(5)?).unwrap_or(u32::MAX),
         holder,
-        record: text(row, 16)?,
-        event: optional_text(row, 17)?,
-        dispatched_at: row.get(13)?,
-        completed_at: row.get(14)?,
-        settled_at: row.get(15)?,
+        record: text(row, 17)?,
+        event: optional_text(row, 18)?,
+        dispatched_at: row.get(14)?,
+        completed_at: row.get(15)?,
+        settled_at: row.get(16)?,
     })
 }
 

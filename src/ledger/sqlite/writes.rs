@@ -2,23 +2,25 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::statements as sql;
-use super::trouble::pass;
+use super::failure::pass;
+use super::queries as sql;
+use super::user::User;
 use crate::error::Error;
 use crate::event::Owner;
 use crate::failpoint::Step;
-use crate::ledger::{Hold, Millis, NewDelegation, Outcome, Write};
-use crate::registry::State;
+use crate::ledger::{Claim, Millis, NewDelegation, Notice, Outcome, Write};
+use crate::state::State;
+
+/// A text of more bytes has a table of its own, so that its row stays small.
+pub(super) const LONG: usize = 1024;
 
 /// Who writes, and when.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pen {
+pub(super) struct WriteContext {
     /// The instance.
     pub(super) us: i64,
     /// The present.
     pub(super) now: Millis,
-    /// By when a lease must have ended to be over.
-    pub(super) over: Millis,
 }
 
 /// What a write came to.
@@ -28,6 +30,10 @@ pub(super) struct Written {
     pub(super) answer: Result<Outcome, Error>,
     /// What else follows from it, once it is committed.
     pub(super) effect: Effect,
+    /// The instances that are asked for something.
+    pub(super) asked: Vec<i64>,
+    /// What users of this process are to be told is asked of them.
+    pub(super) requests: Vec<(User, Notice)>,
 }
 
 /// What follows from a write.
@@ -35,99 +41,142 @@ pub(super) struct Written {
 pub(super) enum Effect {
     /// Nothing, or what the answer says.
     None,
-    /// These are not held any more.
+    /// It was so before.
+    Again,
+    /// These are not claimed any more.
     Parked(Vec<Box<str>>),
-    /// This instance is to stop it.
-    Stop,
     /// There is something to adopt.
     Look,
+    /// There is something that others may adopt; whoever let go of it has had his chance.
+    LetGo,
 }
 
 impl Written {
     fn changed(rows: usize) -> Self {
-        let outcome = if rows > 0 { Outcome::Done } else { Outcome::Fenced };
-        Self { answer: Ok(outcome), effect: Effect::None }
+        Self::of(Ok(if rows > 0 { Outcome::Done } else { Outcome::Fenced }))
+    }
+
+    /// An answer from which nothing follows.
+    pub(super) fn of(answer: Result<Outcome, Error>) -> Self {
+        Self { answer, effect: Effect::None, asked: Vec::new(), requests: Vec::new() }
+    }
+
+    fn with(self, effect: Effect) -> Self {
+        Self { effect, ..self }
+    }
+
+    /// That it changed nothing.
+    pub(super) fn fenced() -> Self {
+        Self::changed(0)
+    }
+
+    /// Whether others wait for what it did.
+    pub(super) fn changes_others(&self) -> bool {
+        matches!(self.effect, Effect::Look | Effect::LetGo)
     }
 
     /// That it changed something.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.answer, Ok(Outcome::Done))
+        matches!(self.answer, Ok(Outcome::Done | Outcome::Parked | Outcome::Late { .. }))
     }
 }
 
-/// What is known of a row that is held, should the file have lost it.
+/// What is known of a row that is claimed, should the file have lost it.
 pub(super) enum Memory<'a> {
-    /// The row was written to the file that is open now.
+    /// The row was written to the file that is open now, or carried over into it.
     SameFile,
-    /// It was written to a file that is not there any more.
+    /// It was written to a file that is not there any more, and may have been lost with it.
     OtherFile(Option<&'a NewDelegation>),
 }
 
-/// Writes; `memory` says what is known of a held row.
+/// Writes; `memory` says what is known of a claimed row.
 pub(super) fn write<'a>(
     db: &Connection,
-    pen: Pen,
+    context: WriteContext,
     write: &Write,
     memory: impl Fn(&str) -> Memory<'a>,
 ) -> rusqlite::Result<Written> {
     pass(step(write))?;
     let written = match write {
-        Write::Dispatch(new) => return dispatch(db, pen, new),
-        Write::Withdraw(hold) => held(db, pen, sql::WITHDRAW, hold)?,
-        Write::Finish { hold, state, event, completed_at } => {
-            let mut is_parked = finish(db, pen, hold, *state, event, *completed_at)?;
+        Write::Dispatch(new) => return dispatch(db, context, new),
+        Write::Withdraw(claim) => claimed(db, context, sql::WITHDRAW, claim)?,
+        Write::Finish { claim, state, event, completed_at } => {
+            let end = (*state, &**event, *completed_at);
+            let mut is_parked = finish(db, context, claim, end)?;
             if is_parked.is_none()
-                && let Memory::OtherFile(Some(new)) = memory(&hold.id)
-                && !exists(db, &hold.id)?
+                && let Memory::OtherFile(Some(new)) = memory(&claim.id)
+                && !exists(db, &claim.id)?
             {
-                restore(db, pen, new, hold.fence)?;
-                is_parked = finish(db, pen, hold, *state, event, *completed_at)?;
+                restore(db, context, new, claim.fence)?;
+                is_parked = finish(db, context, claim, end)?;
             }
-            let effect = match is_parked {
-                Some(true) => Effect::Parked(vec![(*hold.id).into()]),
-                _ => Effect::None,
+            return match is_parked {
+                None => finish_late(db, context, claim, end),
+                Some(true) => Ok(Written::of(Ok(Outcome::Parked)).with(parked(claim))),
+                Some(false) => Ok(Written::changed(1)),
             };
-            return Ok(Written { effect, ..Written::changed(is_parked.is_some().into()) });
         }
-        Write::Attempts { hold, attempts } => {
+        Write::Attempts { claim, attempts } => {
             let mut statement = db.prepare_cached(sql::ATTEMPTS)?;
-            statement.execute(params![&*hold.id, fence(hold), pen.us, attempts])?
+            statement.execute(params![&*claim.id, fence(claim), context.us, attempts])?
         }
-        Write::Bury { hold, attempts } => {
+        Write::Bury { claim, attempts } => {
             let mut statement = db.prepare_cached(sql::BURY)?;
-            statement.execute(params![&*hold.id, fence(hold), pen.us, attempts])?
+            statement.execute(params![&*claim.id, fence(claim), context.us, attempts])?
         }
-        Write::Ack(hold) => settle(db, pen, hold, "delivered")?,
-        Write::Drop(hold) => settle(db, pen, hold, "dropped")?,
-        Write::Reopen(hold) => held(db, pen, sql::REOPEN, hold)?,
-        Write::NewEpoch(session_key) => return park(db, session_key),
+        Write::Ack(claim) => {
+            let settled = settle(db, context, claim, "delivered")?;
+            // It may be on disk from an attempt that failed as it was committed.
+            if settled == 0 && is_delivered(db, claim)? {
+                return Ok(Written::changed(1).with(Effect::Again));
+            }
+            settled
+        }
+        Write::Drop(claim) => settle(db, context, claim, "dropped")?,
+        Write::Reopen(claim) => claimed(db, context, sql::REOPEN, claim)?,
+        Write::Park(claim) => claimed(db, context, sql::PARK, claim)?,
+        Write::GiveBack(claim) => {
+            let written = Written::changed(claimed(db, context, sql::GIVE_BACK, claim)?);
+            let effect = if written.is_done() { Effect::LetGo } else { Effect::None };
+            return Ok(written.with(effect));
+        }
+        Write::NewEpoch(session_key) => return park(db, context, session_key),
         Write::Redeliver(id) => {
-            let written = Written::changed(by_hand(db, pen, sql::REDELIVER, id)?);
+            let written = Written::changed(db.prepare_cached(sql::REDELIVER)?.execute([&**id])?);
             let effect = if written.is_done() { Effect::Look } else { Effect::None };
-            return Ok(Written { effect, ..written });
+            return Ok(written.with(effect));
         }
-        Write::Discard(id) => by_hand(db, pen, sql::DISCARD, id)?,
+        Write::Discard(id) => {
+            let mut statement = db.prepare_cached(sql::DISCARD)?;
+            match statement.execute(params![&**id, 0, 0, context.now])? {
+                0 => return ask_to_drop(db, id),
+                dropped => dropped,
+            }
+        }
         Write::Cancel(id) => {
             let mut statement = db.prepare_cached(sql::CANCEL)?;
-            let row = params![&**id, 0, pen.us, pen.now, pen.over];
-            let ours = statement.query_row(row, |row| row.get(0)).optional()?;
-            let effect = if ours == Some(true) { Effect::Stop } else { Effect::None };
-            return Ok(Written { effect, ..Written::changed(ours.is_some().into()) });
+            let holder: Option<i64> = statement.query_row([&**id], |row| row.get(0)).optional()?;
+            let asked: Vec<_> = holder.into_iter().collect();
+            return Ok(Written { asked, ..Written::changed(holder.is_some().into()) });
         }
     };
-    let is_about_a_held_row = hold_of(write).is_some_and(|hold| {
+    let is_about_a_claimed_row = claim_of(write).is_some_and(|claim| {
         // A file that has never heard of a row has nothing to take back, and will not bring it up.
-        matches!(memory(&hold.id), Memory::OtherFile(_))
+        matches!(memory(&claim.id), Memory::OtherFile(_))
     });
-    if written == 0 && is_about_a_held_row {
-        let is_gone = hold_of(write).is_some_and(|hold| !exists(db, &hold.id).unwrap_or(true));
+    if written == 0 && is_about_a_claimed_row {
+        let is_gone = claim_of(write).is_some_and(|claim| !exists(db, &claim.id).unwrap_or(true));
         return Ok(Written::changed(is_gone.into()));
     }
     Ok(Written::changed(written))
 }
 
-fn dispatch(db: &Connection, pen: Pen, new: &NewDelegation) -> rusqlite::Result<Written> {
-    if insert(db, pen, new, NewDelegation::FENCE)? {
+fn dispatch(
+    db: &Connection,
+    context: WriteContext,
+    new: &NewDelegation,
+) -> rusqlite::Result<Written> {
+    if insert(db, context, new, NewDelegation::FENCE)? {
         return Ok(Written::changed(1));
     }
     let same = match &new.idempotency_key {
@@ -143,90 +192,177 @@ fn dispatch(db: &Connection, pen: Pen, new: &NewDelegation) -> rusqlite::Result<
         Some(id) => Ok(Outcome::Exists(id)),
         None => Err(Error::DuplicateId { id: (*new.id).to_owned() }),
     };
-    Ok(Written { answer, effect: Effect::None })
+    Ok(Written::of(answer))
 }
 
 /// Inserts a row that runs; not if there is one of that id or key.
-fn insert(db: &Connection, pen: Pen, new: &NewDelegation, fence: u64) -> rusqlite::Result<bool> {
+fn insert(
+    db: &Connection,
+    context: WriteContext,
+    new: &NewDelegation,
+    fence: u64,
+) -> rusqlite::Result<bool> {
     let owner = &new.owner;
+    let is_long = new.record.len() > LONG;
     let inserted = db.prepare_cached(sql::DISPATCH)?.execute(params![
         &*new.id,
         as_integer(fence),
-        pen.us,
+        context.us,
         owner.session_key,
         owner.origin_ui_session_id,
         owner.parent_session_id,
         owner.epoch.map(|epoch| epoch.get()),
         new.idempotency_key.as_deref(),
         new.dispatched_at,
+        (!is_long).then_some(&*new.record),
     ])?;
-    if inserted > 0 {
+    if inserted > 0 && is_long {
         let record = params![db.last_insert_rowid(), &*new.record];
-        db.prepare_cached(sql::DISPATCH_RECORD)?.execute(record)?;
+        db.prepare_cached(sql::LONG_RECORD)?.execute(record)?;
     }
     Ok(inserted > 0)
 }
 
 /// Inserts a row that the file has lost; without its key if another has taken that since.
-fn restore(db: &Connection, pen: Pen, new: &NewDelegation, fence: u64) -> rusqlite::Result<()> {
-    if !insert(db, pen, new, fence)? {
+fn restore(
+    db: &Connection,
+    context: WriteContext,
+    new: &NewDelegation,
+    fence: u64,
+) -> rusqlite::Result<()> {
+    if !insert(db, context, new, fence)? {
         let keyless = NewDelegation { idempotency_key: None, ..new.clone() };
-        insert(db, pen, &keyless, fence)?;
+        insert(db, context, &keyless, fence)?;
     }
     Ok(())
 }
 
+/// How something ended, its event, and when.
+type Ended<'a> = (State, &'a str, Millis);
+
 /// Whether it is parked, and so nobody's; nothing if it was not ours to end.
 fn finish(
     db: &Connection,
-    pen: Pen,
-    hold: &Hold,
-    state: State,
-    event: &str,
-    completed_at: Millis,
+    context: WriteContext,
+    claim: &Claim,
+    (state, event, completed_at): Ended<'_>,
 ) -> rusqlite::Result<Option<bool>> {
-    let ended = params![&*hold.id, fence(hold), pen.us, completed_at, state.name()];
+    let is_long = event.len() > LONG;
+    let short = (!is_long).then_some(event);
+    let ended = params![&*claim.id, fence(claim), context.us, completed_at, state.name(), short];
     let mut statement = db.prepare_cached(sql::FINISH)?;
     let row = statement.query_row(ended, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let Some((seq, is_parked)): Option<(i64, bool)> = row else { return Ok(None) };
     pass(Step::FinishEvent)?;
-    db.prepare_cached(sql::FINISH_EVENT)?.execute(params![seq, event])?;
+    if is_long {
+        db.prepare_cached(sql::LONG_EVENT)?.execute(params![seq, event])?;
+    }
     Ok(Some(is_parked))
 }
 
-fn held(db: &Connection, pen: Pen, statement: &str, hold: &Hold) -> rusqlite::Result<usize> {
-    db.prepare_cached(statement)?.execute(params![&*hold.id, fence(hold), pen.us])
+/// Ends what was taken for lost, marks its event as late, and claims it anew; what comes of it.
+fn finish_late(
+    db: &Connection,
+    context: WriteContext,
+    claim: &Claim,
+    (state, event, completed_at): Ended<'_>,
+) -> rusqlite::Result<Written> {
+    let event = marked_late(event);
+    let is_long = event.len() > LONG;
+    let short = (!is_long).then_some(&*event);
+    let ended = params![&*claim.id, fence(claim), context.us, completed_at, state.name(), short];
+    let mut statement = db.prepare_cached(sql::FINISH_LATE)?;
+    let row = statement.query_row(ended, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    let row: Option<(i64, bool, i64)> = row.optional()?;
+    let Some((seq, is_parked, fence)) = row else { return Ok(Written::changed(0)) };
+    pass(Step::FinishEvent)?;
+    if is_long {
+        db.prepare_cached(sql::LONG_EVENT)?.execute(params![seq, &*event])?;
+    }
+    let effect = if is_parked { parked(claim) } else { Effect::None };
+    let fence = fence.unsigned_abs();
+    Ok(Written::of(Ok(Outcome::Late { fence, is_parked })).with(effect))
 }
 
-fn settle(db: &Connection, pen: Pen, hold: &Hold, how: &str) -> rusqlite::Result<usize> {
+fn parked(claim: &Claim) -> Effect {
+    Effect::Parked(vec![(*claim.id).into()])
+}
+
+/// A JSON object with one more field.
+fn marked_late(event: &str) -> String {
+    match event.strip_suffix('}') {
+        Some(open) if open.len() > 1 => format!("{open},\"late\":true}}"),
+        _ => event.to_owned(),
+    }
+}
+
+fn claimed(
+    db: &Connection,
+    context: WriteContext,
+    statement: &str,
+    claim: &Claim,
+) -> rusqlite::Result<usize> {
+    db.prepare_cached(statement)?.execute(params![&*claim.id, fence(claim), context.us])
+}
+
+fn settle(
+    db: &Connection,
+    context: WriteContext,
+    claim: &Claim,
+    how: &str,
+) -> rusqlite::Result<usize> {
     let mut statement = db.prepare_cached(sql::SETTLE)?;
-    statement.execute(params![&*hold.id, fence(hold), pen.us, pen.now, how])
+    statement.execute(params![&*claim.id, fence(claim), context.us, context.now, how])
 }
 
-fn by_hand(db: &Connection, pen: Pen, statement: &str, id: &str) -> rusqlite::Result<usize> {
-    db.prepare_cached(statement)?.execute(params![id, 0, pen.us, pen.now, pen.over])
-}
-
-fn park(db: &Connection, session_key: &str) -> rusqlite::Result<Written> {
-    let mut parked = Vec::new();
+fn park(db: &Connection, context: WriteContext, session_key: &str) -> rusqlite::Result<Written> {
+    let (mut parked, mut asked) = (Vec::new(), Vec::new());
     if !session_key.is_empty() {
-        let mut statement = db.prepare_cached(sql::PARK)?;
-        let mut rows = statement.query([session_key])?;
+        db.prepare_cached(sql::PARK_RUNNING)?.execute([session_key])?;
+        let mut statement = db.prepare_cached(sql::PARK_PENDING)?;
+        let mut rows = statement.query(params![session_key, context.us])?;
         while let Some(row) = rows.next()? {
-            if row.get_ref(1)?.as_str()? != State::Running.name() {
-                parked.push(row.get(0)?);
+            match row.get(1)? {
+                Some(holder) => asked.push(holder),
+                None => parked.push(row.get(0)?),
             }
         }
     }
-    Ok(Written { answer: Ok(Outcome::Done), effect: Effect::Parked(parked) })
+    asked.sort_unstable();
+    asked.dedup();
+    Ok(Written { effect: Effect::Parked(parked), asked, ..Written::changed(1) })
+}
+
+/// Asks whoever holds an event to give it up.
+fn ask_to_drop(db: &Connection, id: &str) -> rusqlite::Result<Written> {
+    let mut statement = db.prepare_cached(sql::ASK_TO_DROP)?;
+    Ok(match statement.query_row([id], |row| row.get(0)).optional()? {
+        Some(holder) => Written { asked: vec![holder], ..Written::of(Ok(Outcome::Asked)) },
+        None => Written::changed(0),
+    })
+}
+
+/// Gives up what its holder was asked to, and let go of.
+pub(super) fn drop_as_asked(db: &Connection, now: Millis) -> rusqlite::Result<Vec<Claim>> {
+    let mut statement = db.prepare_cached(sql::DROP_AS_ASKED)?;
+    statement.query_map([now], |row| Ok(claim(&row.get::<_, String>(0)?, row.get(1)?)))?.collect()
+}
+
+/// A claim as it is read.
+pub(super) fn claim(id: &str, fence: i64) -> Claim {
+    Claim { id: id.into(), fence: fence.unsigned_abs() }
+}
+
+fn is_delivered(db: &Connection, claim: &Claim) -> rusqlite::Result<bool> {
+    db.prepare_cached(sql::IS_DELIVERED)?.exists(params![&*claim.id, fence(claim)])
 }
 
 fn exists(db: &Connection, id: &str) -> rusqlite::Result<bool> {
     db.prepare_cached(sql::EXISTS)?.exists([id])
 }
 
-fn fence(hold: &Hold) -> i64 {
-    as_integer(hold.fence)
+fn fence(claim: &Claim) -> i64 {
+    as_integer(claim.fence)
 }
 
 /// A fence as SQLite has integers; no row changes hands so often that it would not fit.
@@ -234,16 +370,18 @@ fn as_integer(fence: u64) -> i64 {
     i64::try_from(fence).unwrap_or(i64::MAX)
 }
 
-/// The row that a write is about, if its writer holds it.
-pub(super) fn hold_of(write: &Write) -> Option<&Hold> {
+/// The row that a write is about, if its writer claims it.
+pub(super) fn claim_of(write: &Write) -> Option<&Claim> {
     match write {
-        Write::Withdraw(hold)
-        | Write::Finish { hold, .. }
-        | Write::Attempts { hold, .. }
-        | Write::Ack(hold)
-        | Write::Reopen(hold)
-        | Write::Bury { hold, .. }
-        | Write::Drop(hold) => Some(hold),
+        Write::Withdraw(claim)
+        | Write::Finish { claim, .. }
+        | Write::Attempts { claim, .. }
+        | Write::Ack(claim)
+        | Write::Reopen(claim)
+        | Write::Park(claim)
+        | Write::GiveBack(claim)
+        | Write::Bury { claim, .. }
+        | Write::Drop(claim) => Some(claim),
         Write::Dispatch(_)
         | Write::NewEpoch(_)
         | Write::Redeliver(_)
@@ -260,6 +398,8 @@ fn step(write: &Write) -> Step {
         Write::Attempts { .. } => Step::Attempts,
         Write::Ack(_) => Step::Ack,
         Write::Reopen(_) => Step::Reopen,
+        Write::Park(_) => Step::NewEpoch,
+        Write::GiveBack(_) => Step::Release,
         Write::Bury { .. } => Step::Bury,
         Write::Drop(_) => Step::Drop,
         Write::NewEpoch(_) => Step::NewEpoch,

@@ -6,13 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::{join_all, model, spawn};
 
 mod capacity;
+mod delivery;
 mod handoff;
-mod ledger;
 mod mailbox;
 mod queue;
 mod registry;
 mod shutdown;
 mod wake;
+mod write_queue;
 
 /// Asserts that loom finds a fault in `idea(false)` and none in `idea(true)`.
 fn tell_apart(idea: fn(is_right: bool)) {

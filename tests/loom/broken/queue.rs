@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hermes_core::wake::Signal;
+use hermes_core::sync::signal::Signal;
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hermes_core::wake::Signal;
+use hermes_core::sync::signal::Signal;
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -90,31 +90,6 @@ fn f32_an_end_told_by_id_alone_ends_the_next_with_that_id() {
         *record.lock().unwrap() = (2, false);
         let ended = ender.join().unwrap();
         assert_eq!(record.lock().unwrap().1, ended == 2);
-    });
-}
-
-#[test]
-fn f31_a_mere_flag_believes_whoever_tells_last() {
-    tell_apart(|is_right| {
-        // The event is out; it is put back, and another takes it. Told with no lock held.
-        let shared = Arc::new((Mutex::new(false), Mutex::new((0, false))));
-        let tell = move |waiting: &Mutex<(i32, bool)>, by: i32| {
-            let mut waiting = waiting.lock().unwrap();
-            waiting.0 += by;
-            waiting.1 = if is_right { waiting.0 > 0 } else { by > 0 };
-        };
-        let taker = spawn(&shared, move |(is_in_queue, waiting)| {
-            let is_taken = std::mem::take(&mut *is_in_queue.lock().unwrap());
-            if is_taken {
-                tell(waiting, -1);
-            }
-            is_taken
-        });
-        let (is_in_queue, waiting) = &*shared;
-        *is_in_queue.lock().unwrap() = true;
-        tell(waiting, 1);
-        let is_taken = taker.join().unwrap();
-        assert_eq!(waiting.lock().unwrap().1, !is_taken);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hermes_core::wake::Signal;
+use hermes_core::sync::signal::Signal;
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -186,19 +186,19 @@ fn a_wake_that_is_not_kept_comes_before_the_task_waits() {
     });
 }
 
-/// The list is taken after the bell was silenced, or a number stays behind a bell that is silent.
+/// The list is taken after the descriptor was read, or a number stays behind one that is not readable.
 #[test]
-fn a_list_taken_before_its_bell_is_silenced_keeps_a_number() {
+fn a_list_taken_before_its_descriptor_is_read_keeps_a_number() {
     tell_apart(|is_right| {
         let shared = Arc::new((Mutex::new(Vec::new()), Parker::default()));
         let wakers = [1, 2].map(|number| {
-            spawn(&shared, move |(woken, bell)| {
+            spawn(&shared, move |(woken, descriptor)| {
                 let mut woken = woken.lock().unwrap();
                 woken.push(number);
                 let is_only = woken.len() == 1;
                 drop(woken);
                 if is_only {
-                    bell.unpark();
+                    descriptor.unpark();
                 }
             })
         });

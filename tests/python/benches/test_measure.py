@@ -51,7 +51,8 @@ def test_every_figure_is_a_row(quick: tuple[str, dict[str, Any]]) -> None:
 
 def test_every_group_is_measured(quick: tuple[str, dict[str, Any]]) -> None:
     groups = {figure["group"] for figure in quick[1]["runs"][0]["figures"]}
-    expected = {"queue", "depth", "mailboxes", "ledger", "stored", "process"}
+    expected = {"queue", "depth", "mailboxes", "stages", "plain data"}
+    expected |= {"ledger", "stored", "process"}
     if gateway_version() is not None:
         expected |= {"delegation", "active_count", "notification"}
         expected |= {"arrival", "turn", "processor"}

@@ -26,7 +26,7 @@ STEPS: tuple[str, ...] = tuple(getattr(_core, "FAIL_POINTS", ()))
 #: Those on the way of a file that is new.
 ON_A_NEW_FILE = ("create", "migrate", "migrated")
 #: Those on the way of one that is damaged.
-ON_A_DAMAGED_FILE = ("salvage", "salvaged", "set_aside", "log_set_aside", "replaced")
+ON_A_DAMAGED_FILE = ("quarantine", "recovered", "set_aside", "log_set_aside", "replaced")
 
 #: What is done in a storm; gives the steps that were not reached.
 Scenario = Callable[[Storm], Iterable[str]]
@@ -68,6 +68,19 @@ def stopped(times: int) -> Scenario:
     return scenario
 
 
+def each(times: int, *steps: Callable[[Storm], object]) -> Scenario:
+    """Steps of a storm in turn, with a life that is killed now and then."""
+
+    def scenario(storm: Storm) -> Iterable[str]:
+        for number in range(times):
+            steps[number % len(steps)](storm)
+            if number % 3 == 2:
+                storm.kill_at_random()
+        return ()
+
+    return scenario
+
+
 def at_steps(steps: Iterable[str], times: int, rng: random.Random) -> Scenario:
     """Killed at every step, its first time and a later one; and the step fails once."""
 
@@ -102,6 +115,8 @@ def scenarios(times: int, rng: random.Random) -> dict[str, Scenario]:
         "at any moment": at_random(times // 2),
         "two at once": two_at_once(times // 4),
         "one stands still": stopped(1 + times // 40),
+        "the clock is set": each(1 + times // 40, Storm.step_clock, Storm.pause),
+        "files lose their names": each(1 + times // 40, Storm.unlink, Storm.copy_over),
     }
     once = (*ON_A_NEW_FILE, *ON_A_DAMAGED_FILE)
     often = [step for step in STEPS if step not in once]

@@ -27,8 +27,8 @@ from queue import Empty
 from typing import Any
 
 import hermes_core as hc
-from hermes_core import registry
-from hermes_core._workers import WorkerPool
+from hermes_core.delegation import executor
+from hermes_core.runtime.workers import WorkerPool
 
 #: Short, so that the next life does not wait for long.
 LEASE = 1.0
@@ -38,6 +38,8 @@ CAPACITY = 8
 #: Few, so that there are dead letters.
 ATTEMPTS = 2
 SESSIONS = tuple(f"agent:main:test:dm:{number}" for number in range(4))
+#: What nobody gets by itself.
+_SET_ASIDE = ("dead", "parked")
 LEDGER = "delegations.db"
 JOURNAL = "journal"
 STATE = "state.db"
@@ -52,8 +54,12 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def note(self, *words: object) -> None:
-        """Write a line."""
-        os.write(self._file, f"{' '.join(map(str, words))}\n".encode())
+        """Write a line of this process."""
+        self.note_of(os.getpid(), *words)
+
+    def note_of(self, process: int, *words: object) -> None:
+        """Write a line of a process."""
+        os.write(self._file, f"{process} {' '.join(map(str, words))}\n".encode())
 
 
 class Life:
@@ -128,7 +134,7 @@ class Life:
         except hc.LedgerError:
             self.note("refused", goal)
         except _NoThreads:
-            self.note("withdrawn", goal)
+            self.note("withdrawn", goal, key)
         else:
             self.note("dispatched", handle.id, goal, key)
             self._handles.append(handle)
@@ -144,6 +150,8 @@ class Life:
     def _settle(self, delivery: hc.Delivery, rng: random.Random) -> None:
         event = delivery.event
         delegation_id = event["delegation_id"]
+        if event.get("late"):
+            self.note("late", delegation_id)
         self.note("got", delegation_id, event["goal"], event["status"])
         if rng.random() < 0.2:
             delivery.nack()
@@ -161,13 +169,15 @@ class Life:
             for row in self.ledger.running():
                 if rng.random() < 0.05:
                     self.ledger.cancel(row["delegation_id"])
-            for row in self._set_aside():
-                delegation_id = row["delegation_id"]
-                if rng.random() < 0.5:
-                    self._redeliver(delegation_id)
-                    continue
-                self.note("drops", delegation_id, row["record"]["goal"])
-                rng.choice((self.registry, self.ledger)).drop(delegation_id)
+            for row in self.ledger.rows():
+                # What waits is somebody's here or elsewhere, and dropped by them.
+                is_set_aside = row["delivery"] in _SET_ASIDE
+                waits = row["delivery"] == "pending"
+                if is_set_aside and rng.random() < 0.5:
+                    self._redeliver(row["delegation_id"])
+                elif is_set_aside or (waits and rng.random() < 0.01):
+                    self.note("drops", row["delegation_id"], row["record"]["goal"])
+                    rng.choice((self.registry, self.ledger)).drop(row["delegation_id"])
 
     def put_back(self, rng: random.Random) -> None:
         """Take an event without a lease, and return it."""
@@ -198,11 +208,11 @@ class Life:
     def _redeliver(self, delegation_id: str) -> None:
         """Have an event wait again; also one that was delivered a moment ago."""
         self.note("redelivers", delegation_id)
-        self.registry.redeliver(delegation_id)
+        self.note("redelivered", delegation_id, self.registry.redeliver(delegation_id))
 
     def _set_aside(self) -> list[dict[str, Any]]:
         """What nobody gets by itself: dead letters, and what a reset has parked."""
-        return [row for row in self.ledger.rows() if row["delivery"] in ("dead", "parked")]
+        return [row for row in self.ledger.rows() if row["delivery"] in _SET_ASIDE]
 
 
 class _NoThreads(RuntimeError):
@@ -215,7 +225,7 @@ class _Workers(WorkerPool[Any]):
     __slots__ = ("_rng",)
 
     def __init__(self, seed: int) -> None:
-        super().__init__("async-delegate", registry._run, registry._orphaned)
+        super().__init__("async-delegate", executor.run, executor.orphaned)
         self._rng = random.Random(seed)
 
     def submit(self, job: Any) -> None:
@@ -235,7 +245,7 @@ def main() -> None:
     options = parser.parse_args()
     life = Life(options.folder, options.seed)
     life.start(partial(life.deliver, SESSIONS[:2]), partial(life.deliver, SESSIONS[2:]))
-    life.note("lives", os.getpid())
+    life.note("lives")
     print("lives", flush=True)
     if options.drain:
         life.drain()
@@ -245,7 +255,7 @@ def main() -> None:
             life.start(life.put_back)
         sys.stdin.read()
     life.stop()
-    life.note("ends", os.getpid(), life.registry.active_count())
+    life.note("ends", life.registry.active_count())
 
 
 if __name__ == "__main__":

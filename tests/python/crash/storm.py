@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import judge
-from .driver import JOURNAL, LEASE, LEDGER, STATE
+from .clock import WallClock
+from .driver import JOURNAL, LEASE, LEDGER, STATE, Journal
 
 STDERR = "stderr"
 
@@ -38,6 +39,8 @@ class Storm:
         self._lives = 0
         self._is_damaged = False
         self._was_paused = False
+        self._clock = WallClock(folder)
+        self._note_of = Journal(folder / JOURNAL).note_of
         self.faults: list[str] = []
 
     def kill_at_random(self, processes: int = 1) -> None:
@@ -83,6 +86,41 @@ class Storm:
             self._expect(life, -signal.SIGKILL)
         self._look()
 
+    def step_clock(self) -> None:
+        """Two lives under a wall clock that is set while they last, and an orderly end of both."""
+        lives = [self._begun(self._start()) for _ in range(2)]
+        for _ in range(3):
+            time.sleep(self._rng.uniform(0.0, LONGEST))
+            far = self._rng.choice((1, 60, 86_400, 3_650 * 86_400))
+            self._clock.set(self._rng.choice((-1, 0, 1)) * far)
+        for life in lives:
+            self._expect(life, 0)
+        self._look()
+
+    def unlink(self) -> None:
+        """Two lives whose log, its index or the whole ledger loses its name; orderly ends."""
+        lives = [self._begun(self._start()) for _ in range(2)]
+        time.sleep(self._rng.uniform(0.1, LONGEST))
+        endings = self._rng.choice((["-wal"], ["-shm"], ["-wal", "-shm"], ["", "-wal", "-shm"]))
+        for ending in endings:
+            (self._folder / f"{LEDGER}{ending}").unlink(missing_ok=True)
+        time.sleep(self._rng.uniform(0.0, LONGEST))
+        for life in lives:
+            self._expect(life, 0)
+        self._look()
+
+    def copy_over(self) -> None:
+        """Two lives whose ledger is replaced by a copy of itself, and orderly ends."""
+        lives = [self._begun(self._start()) for _ in range(2)]
+        time.sleep(self._rng.uniform(0.1, LONGEST))
+        copy = self._folder / "copy"
+        shutil.copy(self._folder / LEDGER, copy)
+        copy.replace(self._folder / LEDGER)
+        time.sleep(self._rng.uniform(0.0, LONGEST))
+        for life in lives:
+            self._expect(life, 0)
+        self._look()
+
     def damage(self) -> None:
         """Overwrite a page that holds no row: the first of an index."""
         path = self._folder / LEDGER
@@ -125,6 +163,7 @@ class Storm:
         path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
             **os.environ,
+            **self._clock.environment,
             "PYTHONPATH": os.pathsep.join(path),
             "HERMES_CORE_FAILPOINT": failpoint,
         }
@@ -163,6 +202,7 @@ class Storm:
             # The fault handler then shows where each thread hangs.
             life.send_signal(signal.SIGABRT)
             life.communicate()
+        self._note_of(life.pid, "gone")
 
     def _look(self) -> None:
         """Check the files as they are on disk now, without a touch on them."""

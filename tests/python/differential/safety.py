@@ -7,6 +7,7 @@ and asks no code of ours.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,6 +48,9 @@ _UNSEEN = (
 _FLAGS = re.IGNORECASE | re.ASCII
 _REFERENCE = re.compile(rf"@(?:file:|folder:|git:|url:|diff|staged)|\[pasted(?!{JOINER})", _FLAGS)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+#: What a terminal acts on.
+_CONTROL = re.compile("[\b\r\x1b\x8d\x90\x98\x9b\x9d-\x9f]")
+_PICTURES = {"\b": "␈", "\r": "␍", "\x1b": "␛"}
 
 
 def _any_of(words: tuple[str, ...]) -> str:
@@ -58,6 +62,16 @@ _LABEL = re.compile(_any_of(LABELS), _FLAGS)
 _OPENING = rf"(?:\A|[{_LINE_END}])[{_UNSEEN}]*({{}})"
 _MARKER_OPENING = re.compile(_OPENING.format(_any_of(MARKERS)), _FLAGS)
 _LABEL_OPENING = re.compile(_OPENING.format(_any_of(LABELS)), _FLAGS)
+
+
+def _look(text: str) -> str:
+    """The text without what is unseen or blank, other widths and styles as the plain characters."""
+    plain = unicodedata.normalize("NFKC", text)
+    seen = (char for char in plain if unicodedata.category(char)[0] not in "CMZ")
+    return re.sub(f"[{_UNSEEN}]", "", "".join(seen)).casefold()
+
+
+_LOOKS = tuple(map(_look, MARKERS + LABELS))
 
 
 def references(text: str) -> list[str]:
@@ -101,12 +115,18 @@ def repaired(text: str) -> str:
 def insertions(guarded: str, original: str) -> list[tuple[int, str]]:
     """Where ``guarded`` has something that ``original`` has not, and what.
 
+    A control may have become a picture of itself.
+
     Raises:
         AssertionError: they differ in more than inserted quotes and joiners.
     """
     found = []
     at = 0
     for place, char in enumerate(original):
+        picture = _PICTURES.get(char, "␛" + chr(max(0, ord(char) - 0x40)))
+        if _CONTROL.match(char) and guarded.startswith(picture, at):
+            at += len(picture)
+            continue
         while guarded[at : at + 1] != char:
             token = next((one for one in (QUOTE, JOINER) if guarded.startswith(one, at)), None)
             assert token is not None, (original[place : place + 80], guarded[at : at + 80])
@@ -123,12 +143,14 @@ def is_needed(guarded: str, at: int, token: str) -> bool:
     if token == JOINER:
         return bool(references(guarded[max(0, at - 7) : at] + after[:7]))
     begins_a_line = re.match(f"[{_LINE_END}]", guarded[at - 1]) is not None
-    return begins_a_line and bool(_MARKER_OPENING.match(after) or _LABEL_OPENING.match(after))
+    line = re.split(f"[{_LINE_END}]", after, maxsplit=1)[0]
+    return begins_a_line and (_look(line).startswith(_LOOKS) or bool(_CONTROL.search(line)))
 
 
 def _is_harmful(text: str) -> bool:
-    kinds = (_REFERENCE, _SURROGATE, _MARKER, _LABEL)
-    return any(kind.search(text) for kind in kinds)
+    kinds = (_REFERENCE, _SURROGATE, _CONTROL, _MARKER, _LABEL)
+    looks = _look(text)
+    return any(kind.search(text) for kind in kinds) or any(one in looks for one in _LOOKS)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ import pytest
 import hermes_core as hc
 from differential import reference, safety
 from differential.delegations import WAIT, Event, Ours, Outcome, Runner, Theirs, finish, start
-from hermes_core.gateway import _replacements
+from hermes_core.gateway import replacements
 
 TASK: Event = {
     "goal": "Read the logs",
@@ -99,7 +99,8 @@ def test_f4_a_drain_that_raises_loses_what_it_took() -> None:
     for event in waiting:
         ours.completion_queue.put(event)
     host = SimpleNamespace(format_process_notification=hc.format_process_notification)
-    drain = _replacements.drain_for(host, turn_ended=lambda: None)
+    original = processes.ProcessRegistry.drain_notifications
+    drain = replacements.drain_for(original, host, turn_ended=lambda: False)
     assert [event for event, _ in drain(ours)] == waiting
 
 

@@ -3,7 +3,8 @@
 Blocks are marked behind their language, where a reader does not see it:
 
     ```python            runs here; the blocks of a page share one namespace, in order
-    ```python gateway    runs with a gateway: a page's blocks together, in a process of their own
+    ```python gateway    runs with a gateway: a page's blocks together, in a process of their own;
+                         `gateway 0.19.0` with that version of it
     ```python no-run: …  does not run, for the reason given
     ```text output       all that the block before it prints; ids and times may differ
     ```console           lines after `$ hermes-core …` are what that command prints; in the
@@ -32,7 +33,9 @@ import pytest
 import hermes_core
 
 sys.path.append(os.path.dirname(__file__))
+sys.path.append(str(Path(__file__).parents[1] / "gateway"))
 
+import later
 from pages import PAGES, ROOT, Block, blocks, links, text_of, words_of_make
 
 VARYING = (
@@ -100,16 +103,25 @@ def test_a_block_runs_and_prints_what_the_page_shows(block: Block) -> None:
         same(printed, shown)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page, "gateway")])
-def test_blocks_with_a_gateway_run_and_print_what_the_page_shows(page: str, tmp_path: Path) -> None:
+#: The versions of the gateway that blocks run with, by their marks.
+GATEWAYS = {"gateway": later.INSTALLED} | {f"gateway {name}": name for name in later.LATER}
+
+
+@pytest.mark.parametrize(
+    ("page", "mark"),
+    [(page, mark) for page in PAGES for mark in GATEWAYS if python_blocks(page, mark)],
+)
+def test_blocks_with_a_gateway_run_and_print_what_the_page_shows(
+    page: str, mark: str, tmp_path: Path
+) -> None:
     requires_gateway()
     script, shown = "", ""
-    for block in python_blocks(page, "gateway"):
+    for block in python_blocks(page, mark):
         script += block.padded[script.count("\n") :]
         shown += expected_output(block) or ""
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "HERMES_HOME": str(tmp_path)},
+        env=later.environment(GATEWAYS[mark], tmp_path),
         capture_output=True,
         text=True,
         timeout=60,
@@ -128,7 +140,7 @@ def test_no_block_is_overlooked() -> None:
 
 
 def test_a_block_that_does_not_run_has_a_reason() -> None:
-    known = ("", "gateway")
+    known = ("", *GATEWAYS)
     for page in PAGES:
         for block in blocks(page):
             if block.language in ("python", "py") and block.info not in known:

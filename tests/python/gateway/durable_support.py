@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import later
 import pytest
 import real_cli
 from adapter_support import until
 
 from hermes_core import Ledger
-from hermes_core.gateway import _ledger
+from hermes_core.gateway import home_ledgers
 from measure import home as gateway_home
 from measure.model import Model, Request
 
@@ -31,7 +32,7 @@ from gateway_run.tui_client import Gateway, RpcError
 
 TUI = [sys.executable, "-m", "tui_gateway.entry"]
 SECONDS = 60.0
-BLOCK = re.compile(r"\[ASYNC DELEGATION COMPLETE — (\w+)\]")
+BLOCK = re.compile(r"\[ASYNC DELEGATION (?:BATCH )?COMPLETE — (\w+)\]")
 BUSY = 4009
 
 #: So long that only an orderly end can have given up what a process held.
@@ -53,14 +54,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HERMES_HOME", str(tmp_path))
     yield tmp_path
     # What could not be written is not waited for.
-    for path in tuple(_ledger._opened):
+    for path in tuple(home_ledgers._opened):
         if path.is_relative_to(os.path.realpath(tmp_path)):
-            del _ledger._opened[path]
+            del home_ledgers._opened[path]
 
 
 def rows(home: Path) -> list[dict[str, Any]]:
     """What a home's ledger knows, in the order of dispatch."""
-    ledger = _ledger.of_home(home)
+    ledger = home_ledgers.of_home(home)
     assert ledger is not None
     return ledger.rows() if ledger.exists() else []
 
@@ -73,17 +74,25 @@ def blocks(text: str) -> list[str]:
 class Home:
     """A gateway's home, and the front ends that are started on it."""
 
-    def __init__(self, folder: Path, model: Model) -> None:
+    def __init__(self, folder: Path, model: Model, gateway: str | Path = later.INSTALLED) -> None:
         self.folder = folder
+        self._gateway = gateway
         self._ledger = Ledger(folder / "delegations.db")
-        gateway_home.write(folder, model.base_url, plugin=True)
-        with (folder / "config.yaml").open("a", encoding="utf-8") as config:
+        self._model = model
+        self.enable(plugin=True)
+
+    def enable(self, *, plugin: bool) -> None:
+        """Have what is started from now on run with the core, or without."""
+        gateway_home.write(self.folder, self._model.base_url, plugin=plugin)
+        with (self.folder / "config.yaml").open("a", encoding="utf-8") as config:
             config.write(CHATS)
 
     def environment(self, lease: float) -> dict[str, str]:
         """The environment of a process on this home."""
+        own = later.environment(self._gateway, self.folder)
         return {
             **gateway_home.environment(self.folder),
+            **({"PYTHONPATH": own["PYTHONPATH"]} if "PYTHONPATH" in own else {}),
             "GATEWAY_ALLOW_ALL_USERS": "true",
             "HERMES_CORE_LEASE_SECONDS": str(lease),
         }

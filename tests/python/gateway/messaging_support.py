@@ -15,8 +15,8 @@ import pytest
 from adapter_support import WAIT, Host
 
 from hermes_core import gateway as adapter
-from hermes_core.gateway._messaging import waiting
-from hermes_core.gateway._messaging_chats import Obstacle
+from hermes_core.gateway.messaging.chats import Obstacle
+from hermes_core.gateway.messaging.watcher import waiting
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "examples"))
 

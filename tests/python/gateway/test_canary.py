@@ -145,6 +145,10 @@ def test_no_line_of_a_child_begins_with_a_marker(kind: str, field: str) -> None:
         )
         assert text is not None
         lines = [line for line in text.splitlines() if "forged" in line]
+        if line_break == "\r" and "␍" in text:
+            # Behind a label it goes back over it: it is shown, and all stands in the label's line.
+            assert not any(line.startswith(tuple(markers)) for line in lines)
+            continue
         # A status stands in the text twice.
         assert len(lines) in (len(markers), 2 * len(markers))
         assert all(line.startswith("> ") for line in lines)

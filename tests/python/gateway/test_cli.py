@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hermes_core.cli import main
-from hermes_core.gateway import _config, _fingerprint
+from hermes_core.cli.main import main
+from hermes_core.gateway import config_file, versions
 
 CONFIG = """\
 # my gateway
@@ -86,7 +86,7 @@ def test_every_shape_of_the_section(home: Path, before: str, after: str) -> None
     file = write(home, before)
     assert run(home, "enable") == 0
     text = file.read_text()
-    assert _config.is_enabled(file)
+    assert config_file.is_enabled(file)
     assert text == after
 
 
@@ -96,9 +96,9 @@ def test_a_list_that_was_empty_comes_and_goes(home: Path, value: str, below: str
     file = write(home, f"plugins:\n  enabled: {value}\n{below}")
     for _ in range(2):
         assert run(home, "enable") == 0
-        assert _config.is_enabled(file)
+        assert config_file.is_enabled(file)
         assert run(home, "disable") == 0
-        assert not _config.is_enabled(file)
+        assert not config_file.is_enabled(file)
         text = file.read_text()
         assert ("# none yet" in text) == ("# none yet" in value)
         assert text.endswith(below)
@@ -154,7 +154,7 @@ def test_enable_takes_the_name_out_of_disabled(home: Path) -> None:
     file = write(
         home, "plugins:\n  enabled:\n  - hermes-core\n  disabled:\n  - hermes-core\n  - b\n"
     )
-    assert not _config.is_enabled(file)
+    assert not config_file.is_enabled(file)
     assert run(home, "enable") == 0
     assert file.read_text() == "plugins:\n  enabled:\n  - hermes-core\n  disabled:\n  - b\n"
 
@@ -254,15 +254,52 @@ def test_status_says_what_there_is(home: Path, capsys: pytest.CaptureFixture[str
     assert facts["config"] == str(home / "config.yaml")
 
 
+def altered(**changed: str) -> tuple[versions.Version, ...]:
+    """The known versions, with other digests for functions of the registry."""
+    digests = {(versions.REGISTRY, name): digest for name, digest in changed.items()}
+    return tuple(
+        version._replace(digests={**version.digests, **digests}) for version in versions.shipped()
+    )
+
+
 def test_status_names_what_differs(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(home, "enable")
-    monkeypatch.setattr(_fingerprint, "version", lambda: "0.18.2")
+    """F52: it is served all the same."""
+    known = altered(active_count="0")
+    monkeypatch.setattr(versions, "shipped", lambda: known)
     assert run(home, "enable") == 0
-    assert "stand aside" in capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert (
+        "tools.async_delegation: by shape\n              - active_count reads differently" in shown
+    )
+    assert run(home, "status") == 0
+    assert "- active_count reads differently" in capsys.readouterr().out
+
+
+def test_a_gateway_that_cannot_be_served_is_not_enabled(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """F52"""
+    file = write(home, "a: 1\n")
+    needed = tuple(
+        each._replace(required=("x",)) if each.name == "active_count" else each
+        for each in versions.functions()
+    )
+    known = altered(active_count="0")
+    monkeypatch.setattr(versions, "functions", lambda: needed)
+    monkeypatch.setattr(versions, "shipped", lambda: known)
+    why = "tools.async_delegation.active_count: does not take x any more"
+    assert run(home, "enable") == 1
+    assert why in capsys.readouterr().err
+    assert file.read_text() == "a: 1\n"
+    assert run(home, "enable", "--json") == 1
+    assert why in json.loads(capsys.readouterr().out)["error"]
     assert run(home, "status") == 1
-    assert "- version 0.18.2 (known: 0.17.0)" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "compatible    no" in shown
+    assert f"- {why}" in shown
+    assert run(home, "disable") == 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["enable", "--no"], ["status", "x"]])

@@ -18,8 +18,9 @@ import pytest
 from adapter_support import WAIT, Child, Host, dispatch, until
 
 from hermes_core import gateway
-from hermes_core.gateway import _cli, _replacements
-from hermes_core.gateway._cli_input import InputQueue
+from hermes_core.gateway import replacements
+from hermes_core.gateway.cli import session
+from hermes_core.gateway.cli.input_queue import InputQueue
 
 LOOK = 0.1
 """The timeout of the gateway's loop."""
@@ -105,7 +106,7 @@ def made(host: Host, plain: Any, cli: Any) -> InputQueue:
     """An input queue, as the adapter makes it."""
 
     def text_of(event: Any) -> str | None:
-        return _replacements.notification(host.processes.process_registry, host.processes, event)
+        return replacements.notification(host.processes.process_registry, host.processes, event)
 
     _made.append(InputQueue(plain, cli, host.queue, text_of, lambda *_: None))
     return _made[-1]
@@ -225,7 +226,7 @@ def test_a_completion_that_was_read_meanwhile_makes_no_turn(host: Host) -> None:
     gateway.install()
     registry = host.processes.process_registry
     consumed = {"type": "completion", "session_id": "proc_1", "command": "x", "exit_code": 0}
-    swap = _cli.InputSwap(CLI, "test", lambda plain, cli: made(host, plain, cli))
+    swap = session.InputSwap(CLI, "test", lambda plain, cli: made(host, plain, cli))
     cli = CLI(host)
     swap.do()
     try:
@@ -244,7 +245,7 @@ def test_a_completion_that_was_read_meanwhile_makes_no_turn(host: Host) -> None:
 
 def test_the_exchange_and_back_loses_nothing(installed: Host) -> None:
     """Inputs wait on both sides of it, and producers hold what they read before."""
-    swap = _cli.InputSwap(CLI, "test", lambda plain, cli: made(installed, plain, cli))
+    swap = session.InputSwap(CLI, "test", lambda plain, cli: made(installed, plain, cli))
     cli = CLI(installed)
     plain = cli._pending_input
     plain.put("before")
@@ -273,7 +274,7 @@ def test_a_queue_of_another_plugin_is_left_alone(installed: Host) -> None:
     class Theirs(queue.Queue[Any]):
         pass
 
-    swap = _cli.InputSwap(CLI, "test", lambda plain, cli: made(installed, plain, cli))
+    swap = session.InputSwap(CLI, "test", lambda plain, cli: made(installed, plain, cli))
     cli = CLI(installed)
     cli._pending_input = theirs = Theirs()
     swap.do()
@@ -283,7 +284,7 @@ def test_a_queue_of_another_plugin_is_left_alone(installed: Host) -> None:
 
 
 def test_an_uninstall_wakes_a_loop_that_waits(installed: Host) -> None:
-    swap = _cli.InputSwap(CLI, "test", lambda plain, cli: made(installed, plain, cli))
+    swap = session.InputSwap(CLI, "test", lambda plain, cli: made(installed, plain, cli))
     cli = CLI(installed)
     cli._last_config_check = float("inf")
     swap.do()
@@ -313,7 +314,7 @@ def test_producers_race_with_install_and_uninstall(installed: Host) -> None:
     producer = threading.Thread(target=produce)
     producer.start()
     for number in range(40):
-        swap = _cli.InputSwap(CLI, "test", lambda plain, cli: made(installed, plain, cli))
+        swap = session.InputSwap(CLI, "test", lambda plain, cli: made(installed, plain, cli))
         swap.do()
         installed.queue.put(event(number))
         until(lambda number=number: f"deleg_{number}" in ids(cli.turns), "the completion's turn")
@@ -358,7 +359,7 @@ def test_the_gateway_looks_at_its_config_file_as_often_as_before(installed: Host
 
 def test_the_namespace_has_no_cli_of_its_own() -> None:
     """An instance without a queue fails as before."""
-    swap = _cli.InputSwap(CLI, "test", lambda plain, cli: None)  # type: ignore[arg-type,return-value]
+    swap = session.InputSwap(CLI, "test", lambda plain, cli: None)  # type: ignore[arg-type,return-value]
     swap.do()
     try:
         cli = CLI.__new__(CLI)

@@ -17,7 +17,7 @@ from real_cli import DELEGATION, once
 from test_delegate_task import Tool
 
 from hermes_core import gateway
-from hermes_core.gateway import _consumers
+from hermes_core.gateway import consumers
 from measure.model import Model
 
 PACKAGES = Path(sysconfig.get_path("purelib"))
@@ -27,7 +27,7 @@ COMMANDS = Path(sysconfig.get_path("scripts"))
 @pytest.fixture
 def launched(installed: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
     """The gateway with the core in place, in a process that counts as a launcher's."""
-    monkeypatch.setattr(_consumers, "_is_a_launcher", lambda: True)
+    monkeypatch.setattr(consumers, "_is_a_launcher", lambda: True)
     return installed
 
 
@@ -56,7 +56,7 @@ def test_a_run_that_ends_with_its_answer_is_told_to_wait(
     assert done.returncode == 0, done.stderr
     assert "Noted." in done.stdout
     told = next(request for request in model.requests if request.kind == "tool")
-    assert json.loads(told.text)["error"] == _consumers.REFUSAL
+    assert json.loads(told.text)["error"] == consumers.REFUSAL
     assert not [request for request in model.requests if request.kind == "child"]
 
 
@@ -65,7 +65,7 @@ def test_the_refusal_is_the_gateways_own_kind_of_error(
 ) -> None:
     """F5, F6: nothing runs inline, and nothing counts as running."""
     tool = Tool(monkeypatch)
-    assert tool("look") == {"error": _consumers.REFUSAL}
+    assert tool("look") == {"error": consumers.REFUSAL}
     (child,) = tool.children
     assert not child.started.is_set()
     assert launched.registry.active_count() == 0
@@ -86,7 +86,7 @@ def test_a_session_of_the_tui_takes_its_own(
     launched: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = SimpleNamespace(_sessions={"1": {"session_key": "20260101_000000_abcdef"}})
-    monkeypatch.setattr(_consumers._hooks, "loaded", lambda name: [server] * ("tui" in name))
+    monkeypatch.setattr(consumers.front_ends, "loaded", lambda name: [server] * ("tui" in name))
     assert_refused(answer(launched, "20260101_000000_abcdef"))
     server._sessions["1"]["_notif_stop"] = object()
     assert answer(launched, "20260101_000000_abcdef")["status"] == "dispatched"
@@ -100,10 +100,10 @@ MESSAGING = """
 import gateway.run as run
 from gateway.config import GatewayConfig
 from hermes_core import gateway
-from hermes_core.gateway import _consumers
+from hermes_core.gateway import consumers
 from tools import async_delegation
 
-_consumers._is_a_launcher = lambda: True
+consumers._is_a_launcher = lambda: True
 gateway.install()
 
 def status(key):
@@ -116,9 +116,9 @@ found = [status(telegram)]
 runner = run.GatewayRunner(GatewayConfig())
 found += [status(key) for key in (telegram, "", "run_0123", "cron_job_1")]
 assert found == ["rejected", "dispatched", "rejected", "rejected", "rejected"], found
-assert _consumers.refusal(telegram) is None
+assert consumers.refusal(telegram) is None
 runner._draining = True
-assert _consumers.refusal(telegram) == _consumers.STOPPING
+assert consumers.refusal(telegram) == consumers.STOPPING
 print("fine")
 """
 
@@ -157,7 +157,7 @@ def test_launchers_are_told_from_other_programs(
 ) -> None:
     main = SimpleNamespace() if file is None else SimpleNamespace(__file__=str(file))
     monkeypatch.setitem(sys.modules, "__main__", main)
-    assert _consumers._is_a_launcher.__wrapped__() is is_one
+    assert consumers._is_a_launcher.__wrapped__() is is_one
 
 
 def test_other_programs_see_to_their_results_themselves(installed: Host) -> None:
@@ -166,7 +166,7 @@ def test_other_programs_see_to_their_results_themselves(installed: Host) -> None
 
 
 def test_without_an_install_nothing_is_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_consumers, "_is_a_launcher", lambda: True)
+    monkeypatch.setattr(consumers, "_is_a_launcher", lambda: True)
     for _ in range(2):
         child = Child()
         child.go.set()
@@ -184,6 +184,6 @@ def test_who_cannot_be_asked_may_be_there(
     def broken(key: str) -> bool:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(_consumers, "_CONSUMERS", (broken,))
+    monkeypatch.setattr(consumers, "_CONSUMERS", (broken,))
     assert answer(launched, "")["status"] == "dispatched"
     assert "cannot tell" in caplog.text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import queue
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import later
 import pytest
 from adapter_support import Child, Host, dispatch, rest, take, until
 
@@ -41,6 +44,14 @@ def drain_from(module: str, host: Host) -> list[tuple[Any, str]]:
     return caller.call()  # type: ignore[no-any-return]
 
 
+@pytest.fixture
+def with_tui(host: Host) -> Host:
+    """The gateway with the core in place, and its TUI, which the core delivers to."""
+    importlib.import_module("tui_gateway.server")
+    gateway.install()
+    return host
+
+
 # -- ProcessRegistry.drain_notifications --------------------------------------------------------
 
 
@@ -61,17 +72,49 @@ def test_the_cli_gets_all_that_waits_in_order(installed: Host) -> None:
     assert installed.queue.empty()
 
 
-def test_the_tui_gets_nothing_after_a_turn_and_the_events_stay(installed: Host) -> None:
+def test_the_tui_gets_nothing_after_a_turn_and_the_events_stay(with_tui: Host) -> None:
     """F2: the drain asks on behalf of no session; the pollers know whose each event is."""
     events = [delegation("a", "deleg_a"), delegation("b", "deleg_b")]
     for event in events:
-        installed.queue.put(event)
-    assert drain_from("tui_gateway.server", installed) == []
-    assert rest(installed.queue) == events
+        with_tui.queue.put(event)
+    assert drain_from("tui_gateway.server", with_tui) == []
+    assert rest(with_tui.queue) == events
+
+
+UNPROVEN = """
+    import types
+    import tui_gateway.server
+    from tools import process_registry
+    from hermes_core import gateway
+
+    report = gateway.install()
+    rungs = {each.module: str(each.rung) for each in report.modules}
+    assert rungs["tui_gateway.server"] == "the host's", rungs
+    registry = process_registry.process_registry
+    for key in ("a", "b"):
+        event = {"type": "async_delegation", "delegation_id": f"deleg_{key}", "session_key": key}
+        registry.completion_queue.put(event)
+    server = types.ModuleType("tui_gateway.server")
+    server.registry = registry
+    drain = "def drain(**proof): return registry.drain_notifications(**proof)"
+    exec(drain, vars(server))
+    left = registry.completion_queue.qsize
+    assert server.drain() == [] and left() == 2
+    (own,) = server.drain(session_key="a")
+    assert own[0]["delegation_id"] == "deleg_a" and left() == 1
+"""
+
+
+@pytest.mark.parametrize("version", later.LATER)
+def test_a_tui_with_its_own_loops_gets_what_a_session_proves_to_own(
+    version: str, tmp_path: Path
+) -> None:
+    """F2: that of 0.18.2 asks for no session, and gave each event to whichever turn ended first."""
+    later.run(version, UNPROVEN, tmp_path)
 
 
 def test_the_tui_gets_nothing_through_another_plugins_wrappers(
-    installed: Host, monkeypatch: pytest.MonkeyPatch
+    with_tui: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrapped(inner: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(inner)
@@ -80,13 +123,13 @@ def test_the_tui_gets_nothing_through_another_plugins_wrappers(
 
         return outer
 
-    ours = vars(installed.processes.ProcessRegistry)["drain_notifications"]
+    ours = vars(with_tui.processes.ProcessRegistry)["drain_notifications"]
     monkeypatch.setattr(
-        installed.processes.ProcessRegistry, "drain_notifications", wrapped(wrapped(ours))
+        with_tui.processes.ProcessRegistry, "drain_notifications", wrapped(wrapped(ours))
     )
-    installed.queue.put(delegation("a", "deleg_a"))
-    assert drain_from("tui_gateway.server", installed) == []
-    assert [event for event, _ in drain_from("cli", installed)] == [delegation("a", "deleg_a")]
+    with_tui.queue.put(delegation("a", "deleg_a"))
+    assert drain_from("tui_gateway.server", with_tui) == []
+    assert [event for event, _ in drain_from("cli", with_tui)] == [delegation("a", "deleg_a")]
 
 
 def test_a_consumed_completion_is_skipped(installed: Host) -> None:
@@ -219,7 +262,7 @@ def test_the_watch_drain_does_what_the_gateways_did(run: Any, host: Host) -> Non
 def test_a_notice_for_nobody_waits_for_a_chat_and_expires(
     run: Any, installed: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hermes_core.gateway import _watch_drain
+    from hermes_core.gateway.messaging import watch_drain
 
     gateway.install()
     installed.queue.put(watch(1))
@@ -228,7 +271,7 @@ def test_a_notice_for_nobody_waits_for_a_chat_and_expires(
     installed.queue.put(watch(3))
     assert [event["session_id"] for event in installed.queue.pending()] == ["p1", "p2", "p3"]
     before = counters().get("notices that nobody could take", 0)
-    monkeypatch.setattr(_watch_drain, "EXPIRY_SECONDS", 0.0)
+    monkeypatch.setattr(watch_drain, "EXPIRY_SECONDS", 0.0)
     assert run._drain_gateway_watch_events(installed.queue) == []
     assert installed.queue.empty()
     assert counters()["notices that nobody could take"] - before == 3

@@ -9,7 +9,7 @@ from durable_support import home, leave, rows
 from messaging_support import asynchronous, messaging, running
 
 from hermes_core import gateway
-from hermes_core.gateway._messaging_chats import Obstacle
+from hermes_core.gateway.messaging.chats import Obstacle
 
 __all__ = ["home", "messaging"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import logging
 import os
 import subprocess
@@ -14,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import later
 import pytest
 from adapter_support import WAIT, Host
+from later import replacing
 
 from hermes_core import gateway
-from hermes_core.gateway import _fingerprint, _install, _known, _queue_swap, _records
-from hermes_core.gateway._known import KNOWN, Part
+from hermes_core.gateway import queue_swap, versions
+from hermes_core.gateway.install import fingerprint, installation, record_share
 
 FUNCTIONS = (
     "dispatch_async_delegation",
@@ -147,10 +147,10 @@ def after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("owner", "name", "calls"),
     [
-        (_install._Swap, "undo", 0),
-        (_install._Swap, "undo", 3),
-        (_queue_swap.QueueSwap, "uninstall", 0),
-        (_records.RecordShare, "uninstall", 0),
+        (installation._Swap, "undo", 0),
+        (installation._Swap, "undo", 3),
+        (queue_swap.QueueSwap, "uninstall", 0),
+        (record_share.RecordShare, "uninstall", 0),
     ],
 )
 @pytest.mark.parametrize("then", [gateway.uninstall, gateway.install])
@@ -187,7 +187,7 @@ def test_an_install_that_is_broken_off_leaves_nothing_behind(
 ) -> None:
     before = everything(host)
     with monkeypatch.context() as patch:
-        patch.setattr(_install.Installation, step, after(0, lambda: None))
+        patch.setattr(installation.Installation, step, after(0, lambda: None))
         with pytest.raises(KeyboardInterrupt):
             gateway.install()
     assert everything(host) == before
@@ -224,25 +224,45 @@ def test_a_foreign_queue_is_refused(host: Host, monkeypatch: pytest.MonkeyPatch)
         gateway.install()
 
 
-def test_an_unknown_version_is_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fingerprint, "version", lambda: "0.16.0")
-    before = everything(host)
-    with pytest.raises(gateway.IncompatibleGateway, match=r"version 0\.16\.0"):
-        gateway.install()
-    assert everything(host) == before
-
-
-def test_a_changed_front_end_is_refused_before_anything_is_touched(
+def test_what_counts_is_how_it_reads_not_which_version_it_says(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = tuple(
-        part._replace(digest="0") if part.module == _known.TUI else part for part in KNOWN["0.17.0"]
+    """F52"""
+    monkeypatch.setattr(fingerprint, "version", lambda: "0.99.0")
+    report = gateway.install()
+    assert report.version == "0.99.0"
+    assert {standing.rung for standing in report.modules} == {"exact"}
+
+
+def otherwise(module: str, name: str) -> Any:
+    """The known versions, with another digest for one function."""
+    known = versions.shipped()
+
+    def shipped() -> tuple[versions.Version, ...]:
+        return tuple(
+            version._replace(digests={**version.digests, (module, name): "0"}) for version in known
+        )
+
+    return shipped
+
+
+def test_a_changed_front_end_keeps_its_own_loop(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F52: the others are served all the same."""
+    shipped = otherwise(versions.TUI, "_notification_poller_loop")
+    monkeypatch.setattr(versions, "shipped", shipped)
+    report = gateway.install()
+    rungs = {standing.module: standing for standing in report.modules}
+    assert rungs.pop(versions.TUI)[1:3] == (
+        "the host's",
+        ("_notification_poller_loop reads differently",),
     )
-    monkeypatch.setitem(KNOWN, "0.17.0", changed)
-    before = everything(host)
-    with pytest.raises(gateway.IncompatibleGateway, match="_notification_poller_loop"):
-        gateway.install()
-    assert everything(host) == before
+    assert {standing.rung for standing in rungs.values()} == {"exact"}
+    assert host.registry.active_count is host.delegations.active_count
+    assert versions.TUI not in report.pending
+    assert not [name for name in report.replaced if name.startswith(versions.TUI)]
+    assert "TUI the host's, CLI exact, messaging exact" in report.summary()
 
 
 def test_no_gateway_is_refused(tmp_path: Path) -> None:
@@ -258,6 +278,7 @@ def test_no_gateway_is_refused(tmp_path: Path) -> None:
             gateway.install()
         except gateway.IncompatibleGateway as refusal:
             print(refusal.differences)
+        print(gateway.status())
     """
     link = tmp_path / "hermes_core"
     link.symlink_to(Path(hermes_core.__file__).parent)
@@ -265,80 +286,55 @@ def test_no_gateway_is_refused(tmp_path: Path) -> None:
     assert "hermes-agent is not installed" in done.stdout, done.stderr
 
 
-def tree(root: Path, version: str, changed: dict[str, tuple[str, str]]) -> Path:
-    """Make a gateway of links to the installed one, with some files changed."""
-    site = Path(importlib.import_module("tools").__file__ or "").parents[1]
-    for package in ("tools", "gateway", "tui_gateway"):
-        (root / package).mkdir()
-        for file in (site / package).iterdir():
-            (root / package / file.name).symlink_to(file)
-    for name, (old, new) in changed.items():
-        text = (root / name).read_text(encoding="utf-8")
-        assert old in text
-        (root / name).unlink()
-        (root / name).write_text(text.replace(old, new, 1), encoding="utf-8")
-    info = root / f"hermes_agent-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: hermes-agent\nVersion: {version}\n", encoding="utf-8"
-    )
-    return root
-
-
-REFUSED = """
+INSTALL = """
     import sys
     from hermes_core import gateway
+    print(*gateway.status().modules, sep="\\n")
     try:
         gateway.install()
     except gateway.IncompatibleGateway as refusal:
-        print("\\n".join(refusal.differences))
+        print("refused:", *refusal.differences, sep="\\n")
         assert not [name for name in sys.modules if name.split(".")[0] in ("tools", "gateway")]
 """
 
 
 def test_every_difference_on_disk_is_named_and_nothing_is_imported(tmp_path: Path) -> None:
-    root = tree(
-        tmp_path,
-        "0.17.0",
-        {
-            "tools/async_delegation.py": ("running >= max_async_children", "running > 99"),
-            "gateway/run.py": ("def _drain_gateway_watch_events(", "def _drain_all("),
-        },
-    )
-    done = run_python(REFUSED, PYTHONPATH=os.pathsep.join([str(root), *sys.path]))
-    assert done.stdout.splitlines() == [
-        "tools.async_delegation.dispatch_async_delegation: its source differs from the known one",
-        "gateway.run._drain_gateway_watch_events: not there any more",
+    edits = {
+        "tools/async_delegation.py": replacing("def interrupt_all(", "def interrupt_them("),
+        "tools/process_registry.py": replacing(
+            "drain_notifications(", "drain_notifications(limit, "
+        ),
+        "gateway/run.py": replacing("def _drain_gateway_watch_events(", "def _drain_all("),
+    }
+    root = later.copy(later.INSTALLED, tmp_path / "gateway", edits)
+    done = later.python(root, INSTALL, tmp_path / "home")
+    standings, _, refusals = done.stdout.partition("refused:\n")
+    assert refusals.splitlines() == [
+        "tools.async_delegation.interrupt_all: not there any more",
+        "tools.process_registry.ProcessRegistry.drain_notifications: now requires limit",
     ], done.stderr
+    assert (
+        "gateway.run: the host's (gateway.run._drain_gateway_watch_events: not there any more"
+        in standings
+    )
+    assert "exact" not in standings
 
 
-def test_a_later_version_with_the_same_core_is_refused_by_its_version(tmp_path: Path) -> None:
-    root = tree(tmp_path, "0.99.0", {})
-    done = run_python(REFUSED, PYTHONPATH=os.pathsep.join([str(root), *sys.path]))
-    assert done.stdout.splitlines() == ["version 0.99.0 (known: 0.17.0)"], done.stderr
-
-
-@pytest.mark.parametrize("version", ["0.18.2", "0.19.0"])
-def test_real_later_versions_are_refused(version: str) -> None:
-    """Needs unpacked releases: HERMES_AGENT_TREES=/dir, with one folder per version."""
-    trees = os.environ.get("HERMES_AGENT_TREES")
-    if not trees or not (Path(trees) / version).is_dir():
-        pytest.skip(f"no unpacked hermes-agent {version}: set HERMES_AGENT_TREES")
-    root = Path(trees) / version
-    done = run_python(REFUSED, PYTHONPATH=os.pathsep.join([str(root), *sys.path]))
-    lines = done.stdout.splitlines()
-    assert lines[0] == f"version {version} (known: 0.17.0)", done.stderr
-    assert any("dispatch_async_delegation: its source differs" in line for line in lines)
+@pytest.mark.parametrize("version", later.LATER)
+def test_later_versions_are_served_as_far_as_is_known(version: str, tmp_path: Path) -> None:
+    """F52: their registry and queue at full strength, their loops are their own."""
+    done = later.python(version, INSTALL, tmp_path)
+    assert "refused" not in done.stdout, done.stdout
+    rungs = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    for module in ("tools.async_delegation", "tools.process_registry"):
+        assert rungs[module] == "exact", done.stderr
+    for module in versions.FRONT_ENDS:
+        assert rungs[module].startswith("the host's")
 
 
 def test_line_ends_do_not_count() -> None:
-    assert _fingerprint.digest("a\r\n b\r\n") == _fingerprint.digest("a\n b")
-    assert _fingerprint.digest("a\n b") != _fingerprint.digest("a\n  b")
-
-
-@pytest.mark.parametrize("part", KNOWN["0.17.0"], ids=str)
-def test_every_known_part_is_in_the_installed_gateway(part: Part) -> None:
-    assert _fingerprint.in_files([part]) == []
+    assert fingerprint.digest("a\r\n b\r\n") == fingerprint.digest("a\n b")
+    assert fingerprint.digest("a\n b") != fingerprint.digest("a\n  b")
 
 
 # -- front ends ---------------------------------------------------------------------------------
@@ -360,7 +356,7 @@ def test_a_front_end_is_served_when_it_is_imported_later() -> None:
     messaging = ["gateway.platforms.base", "gateway.session", "gateway.run"]
     assert report.pending == [*messaging, "tui_gateway.server", "cli"], report
     import gateway.run as run
-    assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway._watch_drain"
+    assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway.messaging.watch_drain"
     assert "exec_module" not in vars(run.__loader__)
     status = gateway_status = __import__("hermes_core.gateway").gateway.status()
     assert status.pending == ["tui_gateway.server", "cli"] and status.left_alone == []
@@ -369,7 +365,7 @@ def test_a_front_end_is_served_when_it_is_imported_later() -> None:
     adapter.uninstall()
     assert run._drain_gateway_watch_events.__module__ == "gateway.run"
     adapter.install()
-    assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway._watch_drain"
+    assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway.messaging.watch_drain"
     print("fine")
     """
     )
@@ -414,7 +410,7 @@ def test_a_front_end_that_is_being_imported_is_served_at_its_end(tmp_path: Path)
     import gateway.run as run
     rest = ["gateway.run", "tui_gateway.server", "cli"]
     assert finder.report.pending[-3:] == rest, finder.report
-    assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway._watch_drain"
+    assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway.messaging.watch_drain"
     import importlib.machinery
     assert type(run.__spec__) is importlib.machinery.ModuleSpec
     assert adapter.status().pending == ["tui_gateway.server", "cli"]
@@ -436,7 +432,7 @@ def test_a_front_end_run_as_main_is_served(tmp_path: Path) -> None:
         main = sys.modules["__main__"]
         assert main.__spec__.name == "gateway.run"
         module = main._drain_gateway_watch_events.__module__
-        assert module == "hermes_core.gateway._watch_drain", module
+        assert module == "hermes_core.gateway.messaging.watch_drain", module
         assert report.pending == ["tui_gateway.server", "cli"]
         import gateway.run as run
         assert run._drain_gateway_watch_events.__module__ == module
@@ -498,19 +494,35 @@ def test_many_threads_install_and_uninstall(host: Host) -> None:
 
 
 def test_the_plugin_installs_and_a_refusal_is_a_warning(
-    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from hermes_core import plugin
 
     with monkeypatch.context() as patch:
-        patch.setattr(_fingerprint, "version", lambda: "0.16.0")
+        patch.setattr(host.registry, "interrupt_all", lambda reason="": 0)
+        patch.setattr(host.registry, "active_count", lambda: 0)
         plugin.register(object())
     assert gateway.status().installed is False
     (warning,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert "version 0.16.0" in warning.getMessage()
+    assert "active_count: replaced by" in warning.getMessage()
+    assert "interrupt_all: replaced by" in warning.getMessage()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "hermes_core stands aside in this gateway: tools.async_delegation.active"
+    )
+    assert line.endswith(", and 1 more that `hermes-core status` lists")
     plugin.register(object())
     plugin.register(object())
     assert gateway.status().installed is True
+    said = capsys.readouterr().err.splitlines()
+    names = ("registry", "queue", "TUI", "CLI", "messaging")
+    assert said[0] == "hermes_core in hermes-agent 0.17.0: " + ", ".join(
+        f"{n} exact" for n in names
+    )
+    assert set(said) == {said[0]}
 
 
 def test_the_tui_gets_its_log_line_once_there_is_a_log(
@@ -532,7 +544,7 @@ def test_the_tui_gets_its_log_line_once_there_is_a_log(
 
 
 def test_a_failed_install_is_rolled_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hermes_core.gateway import _replacements
+    from hermes_core.gateway import replacements
 
     def broken(*args: Any) -> None:
         raise OSError("no")
@@ -541,7 +553,7 @@ def test_a_failed_install_is_rolled_back(host: Host, monkeypatch: pytest.MonkeyP
     events = [{"type": "completion", "n": n} for n in range(3)]
     for event in events:
         host.queue.put(event)
-    monkeypatch.setattr(_replacements, "drain_for", broken)
+    monkeypatch.setattr(replacements, "drain_for", broken)
     with pytest.raises(OSError, match="no"):
         gateway.install()
     assert everything(host) == before

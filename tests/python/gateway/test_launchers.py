@@ -136,12 +136,30 @@ def test_without_the_line_of_config_nothing_happens(home: Path) -> None:
 
 
 def test_an_incompatible_gateway_runs_on_and_says_why(home: Path) -> None:
+    """Another plugin was there first."""
     (home / "sitecustomize.py").write_text(
-        "import hermes_core.gateway._fingerprint as f\nf.version = lambda: '0.99.0'\n",
+        "from hermes_core.gateway.install import installation as i\n"
+        "i._loaded_differences = lambda modules: ['the queue: is another']\n",
         encoding="utf-8",
     )
     with launched(home, [HERMES, "cron", "tick"], PYTHONPATH=str(home)) as process:
         assert process.wait(60) == 0
     text = log(home)
     assert "WARNING hermes_core.gateway: hermes_core stands aside" in text
-    assert "version 0.99.0 (known: 0.17.0)" in text
+    assert "the queue: is another" in text
+    said = (home / "output").read_text(encoding="utf-8").splitlines()
+    assert "hermes_core stands aside in this gateway: the queue: is another" in said
+
+
+def test_the_start_says_in_one_line_how_each_part_is_served(home: Path) -> None:
+    with launched(home, [HERMES, "cron", "tick"]) as process:
+        assert process.wait(60) == 0
+    (line,) = [
+        line
+        for line in (home / "output").read_text(encoding="utf-8").splitlines()
+        if line.startswith("hermes_core")
+    ]
+    assert line == (
+        "hermes_core in hermes-agent 0.17.0: "
+        "registry exact, queue exact, TUI exact, CLI exact, messaging exact"
+    )

@@ -17,7 +17,7 @@ from adapter_support import Child, Host, dispatch, take, until
 from durable_support import home, rows
 
 from hermes_core import async_delegation, gateway
-from hermes_core.gateway import _ledger
+from hermes_core.gateway import home_ledgers
 
 __all__ = ["home"]
 
@@ -34,11 +34,11 @@ def run(host: Host, summary: str = "done", key: str = "a session") -> dict[str, 
 def test_no_file_before_the_first_dispatch(host: Host, home: Path) -> None:
     """A look for what was left makes none either."""
     gateway.install()
-    _ledger.restore(home, session_keys=["a session"])
+    home_ledgers.restore(home, session_keys=["a session"])
     assert gateway.status().installed
     assert list(home.iterdir()) == []
     assert run(host)["status"] == "dispatched"
-    file = _ledger.path_of_home(home)
+    file = home_ledgers.path_of_home(home)
     assert file == home / "delegations.db"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -61,10 +61,10 @@ def test_a_delegation_is_kept_in_the_home_of_its_turn(installed: Host, tmp_path:
 def test_one_ledger_for_all_spellings_of_a_home(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "link").symlink_to("home")
-    ledger = _ledger.of_home(tmp_path / "home")
+    ledger = home_ledgers.of_home(tmp_path / "home")
     assert ledger is not None
-    assert _ledger.of_home(tmp_path / "link") is ledger
-    assert _ledger.of_home(str(tmp_path / "home" / ".." / "home")) is ledger
+    assert home_ledgers.of_home(tmp_path / "link") is ledger
+    assert home_ledgers.of_home(str(tmp_path / "home" / ".." / "home")) is ledger
 
 
 def test_what_is_taken_is_delivered(installed: Host, home: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_setting_that_is_wrong_is_said_and_left_out(
 @pytest.mark.parametrize("what", ["a directory", "a newer schema", "no home"])
 def test_a_ledger_that_cannot_be_written_refuses(installed: Host, home: Path, what: str) -> None:
     """F9: the model reads why; nothing runs, and nothing holds a place."""
-    file = _ledger.path_of_home(home)
+    file = home_ledgers.path_of_home(home)
     if what == "a directory":
         file.mkdir()
     elif what == "no home":
@@ -166,7 +166,7 @@ def test_an_uninstall_leaves_nothing_behind_and_an_install_goes_on(
 def test_status_shows_the_ledger(installed: Host, home: Path) -> None:
     run(installed)
     until(lambda: rows(home)[0]["delivery"] == "pending", "all is written")
-    path = str(_ledger.path_of_home(os.path.realpath(home)))
+    path = str(home_ledgers.path_of_home(os.path.realpath(home)))
     (found,) = [ledger for ledger in gateway.status().ledgers if ledger["path"] == path]
     assert (found["state"], found["waiting"]) == ("ok", 0)
     assert f"ledger: {path}: ok, 0 writes wait" in str(gateway.status())
@@ -196,10 +196,10 @@ def test_a_session_has_the_keys_from_before_its_compressions() -> None:
         "orphan": session("gone", None, 1.0),
     }
     database = SimpleNamespace(get_session=sessions.get)
-    assert _ledger.earlier_keys(database, "third") == ["second", "first"]
+    assert home_ledgers.earlier_keys(database, "third") == ["second", "first"]
     for key in ("first", "subagent", "round", "orphan", "unknown"):
-        assert _ledger.earlier_keys(database, key) == []
-    assert _ledger.earlier_keys(None, "third") == []
+        assert home_ledgers.earlier_keys(database, key) == []
+    assert home_ledgers.earlier_keys(None, "third") == []
 
 
 def test_the_clis_session_is_named_where_there_is_no_key(

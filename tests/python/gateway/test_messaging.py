@@ -14,8 +14,8 @@ from adapter_support import Child, Host, dispatch
 from messaging_support import Gateway, asynchronous, messaging, quick, result, running
 
 from hermes_core import gateway
-from hermes_core.gateway import _messaging
-from hermes_core.gateway._messaging_chats import Obstacle
+from hermes_core.gateway.messaging import watcher
+from hermes_core.gateway.messaging.chats import Obstacle
 
 __all__ = ["messaging", "quick"]
 
@@ -40,7 +40,8 @@ async def test_a_result_reaches_its_idle_chat(
         await g.until(lambda: bool(g.results()))
         assert g.results("a") == ["d1"]
         await g.idle()
-        assert messaging.queue.unfinished_tasks == 0
+        # An event is done with once its acknowledgement is written.
+        await g.until(lambda: messaging.queue.unfinished_tasks == 0)
         assert ("a", f"answer to {g.turn('a').text.splitlines()[0]}") in g.sent
         assert g.watcher is not None
         assert not g.watcher.done()
@@ -169,7 +170,7 @@ async def test_a_failed_injection_is_repeated_in_order(
     messaging: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F4: the gateway logs what the adapter raises, and goes on."""
-    monkeypatch.setattr(_messaging, "RETRY_SECONDS", (0.0,) * 4)
+    monkeypatch.setattr(watcher, "RETRY_SECONDS", (0.0,) * 4)
     async with running(tmp_path) as g:
         handle = g.adapter.handle_message
         left = 3
@@ -195,7 +196,7 @@ async def test_after_its_retries_a_result_waits_for_a_change(
     messaging: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F4, F15: what fails for good is not tried for ever."""
-    monkeypatch.setattr(_messaging, "RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr(watcher, "RETRY_SECONDS", (0.0,))
     async with running(tmp_path) as g:
         handle, tries = g.adapter.handle_message, 0
 
@@ -234,7 +235,8 @@ async def test_a_turn_that_never_begins_gives_its_result_back(
         await g.adapter.cancel_background_tasks()
         await g.came("a", "d1", "d2")
         await g.idle()
-        assert messaging.queue.unfinished_tasks == 0
+        # An event is done with once its acknowledgement is written.
+        await g.until(lambda: messaging.queue.unfinished_tasks == 0)
 
 
 @asynchronous
@@ -312,7 +314,8 @@ async def test_hundreds_of_results_each_once_and_at_home(messaging: Host, tmp_pa
             assert not any(agent.interrupted for name, agent in g.turns if name == chat)
         answers = Counter(chat for chat, text in g.sent if text.startswith("answer to question"))
         assert answers == questions
-        assert messaging.queue.unfinished_tasks == 0
+        # An event is done with once its acknowledgement is written.
+        await g.until(lambda: messaging.queue.unfinished_tasks == 0)
 
 
 def start(host: Host, child: Child, chat: str) -> str:

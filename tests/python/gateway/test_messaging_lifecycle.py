@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,8 @@ from adapter_support import WAIT, Child, Host, dispatch
 from messaging_support import SLEEP, Gateway, asynchronous, messaging, quick, result, running
 
 from hermes_core import gateway
-from hermes_core.gateway._messaging_chats import Obstacle
+from hermes_core.gateway.messaging.chats import Obstacle
+from hermes_core.gateway.queue_swap import USES_PER_LOOK, GatewayQueue, WatchedQueue
 
 __all__ = ["messaging", "quick"]
 
@@ -50,7 +52,8 @@ async def test_a_watcher_cancelled_anywhere_loses_and_doubles_nothing(
             await g.idle()
         for chat in ("a", "b"):
             assert g.results(chat) == [name for name in names if chat in name]
-        assert messaging.queue.unfinished_tasks == 0
+        # An event is done with once its acknowledgement is written.
+        await g.until(lambda: messaging.queue.unfinished_tasks == 0)
 
 
 @asynchronous
@@ -157,6 +160,32 @@ async def test_an_install_takes_over_from_the_gateways_watcher(
             g.end(turn)
             await g.came("a", *(f"d{i}" for i in range(1, n + 1)))
             await g.idle()
+
+
+@asynchronous
+async def test_the_queue_is_watched_until_the_gateways_watcher_is_taken_over(
+    messaging: Host, tmp_path: Path, quick: None
+) -> None:
+    """It sleeps somewhere, in a task that the gateway does not keep."""
+    gateway.uninstall()
+    async with running(tmp_path) as g:
+        await SLEEP(0)
+        gateway.install()
+        assert use(messaging.queue) is WatchedQueue
+        await g.until(lambda: g.watcher is None or g.watcher.done())
+        g.watcher = None  # what it was cancelled by has its frame
+        await g.until(lambda: use(messaging.queue) is GatewayQueue)
+        gateway.uninstall()
+        gateway.install()
+        await g.until(lambda: use(messaging.queue) is GatewayQueue)
+
+
+def use(events: Any) -> type:
+    """Use a queue until it has looked whether it need be watched; return its class."""
+    gc.collect()  # the watchers of earlier tests, which these keep in circles
+    for _ in range(USES_PER_LOOK):
+        events.empty()
+    return type(events)
 
 
 # -- a conversation ends ------------------------------------------------------------------------

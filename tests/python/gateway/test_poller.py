@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import queue
 import random
 import sys
 import threading
@@ -250,3 +251,58 @@ def test_a_notice_of_nobody_waits_for_no_busy_session(tui: Tui, installed: Host)
     tui.end_turn(busy)
     tui.wait_for(4)
     assert len(tui.turns["busy"]) == 1
+
+
+def test_a_queue_that_somebody_else_put_there_is_served_by_the_gateways_loop(
+    tui: Tui, installed: Host
+) -> None:
+    """At once, also for a session that is open already; what arrives in ours goes on."""
+    registry, ours = installed.processes.process_registry, installed.queue
+    theirs: queue.Queue[Any] = queue.Queue()
+    tui.open("a")
+    ours.put(event(1, "a"))
+    tui.wait_for(1)
+    registry.completion_queue = theirs
+    tui.open("b")
+    for key in ("a", "b"):
+        theirs.put(event(2, key))
+        ours.put(event(3, key))
+    tui.wait_for(5)
+    for key, count in (("a", 3), ("b", 2)):
+        texts = "".join(tui.turns[key])
+        assert len(tui.turns[key]) == count
+        assert "<2>" in texts
+        assert "<3>" in texts
+    registry.completion_queue = ours
+    # The loops beside ours meet the shared queue, and end: nothing is delivered twice.
+    until(lambda: not beside_threads(), "they have ended")
+    for key in ("a", "b"):
+        ours.put(event(4, key))
+    tui.wait_for(7)
+    assert len(tui.turns["a"]) == 4
+
+
+def test_a_replaced_queue_is_served_through_an_uninstall(tui: Tui, installed: Host) -> None:
+    """By one loop for each session; and it is left where it is."""
+    from hermes_core import gateway
+    from hermes_core.gateway import queue_swap
+
+    theirs: queue.Queue[Any] = queue.Queue()
+    registry = installed.processes.process_registry
+    swap = queue_swap._swap
+    assert swap is not None
+    plain = swap._host
+    tui.open("a")
+    registry.completion_queue = theirs
+    theirs.put(event(1, "a"))
+    tui.wait_for(1)
+    gateway.uninstall()
+    assert registry.completion_queue is theirs
+    assert "__setattr__" not in vars(type(registry))
+    theirs.put(event(2, "a"))
+    tui.wait_for(2)
+    registry.completion_queue = plain
+
+
+def beside_threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "hermes-core-poller"]

@@ -11,7 +11,7 @@ import pytest
 from adapter_support import WAIT, Child, Host, dispatch, rest, take, until
 
 from hermes_core import gateway
-from hermes_core.gateway import _queue_swap
+from hermes_core.gateway import queue_swap
 
 
 def numbered(count: int, kind: str = "completion") -> list[dict[str, Any]]:
@@ -89,10 +89,10 @@ def test_more_done_than_ours_counted_loses_no_straggler(host: Host) -> None:
     gateway.install()
     ours = host.queue
     gateway.uninstall()
-    swap = _queue_swap._swap
+    swap = queue_swap._swap
     assert swap is not None
     for n in (1, 2):
-        _queue_swap.CompletionQueue.put(ours, {"n": n})
+        queue_swap.CompletionQueue.put(ours, {"n": n})
     ours.task_done()
     swap.sweep()
     assert rest(host.queue) == [{"n": 1}, {"n": 2}]
@@ -104,7 +104,7 @@ def test_a_move_back_that_is_broken_off_loses_no_event(
     gateway.install()
     for event in numbered(5):
         host.queue.put(event)
-    get = _queue_swap.CompletionQueue.get_nowait
+    get = queue_swap.CompletionQueue.get_nowait
 
     def broken(self: Any) -> Any:
         if self.qsize() == 2:
@@ -112,11 +112,11 @@ def test_a_move_back_that_is_broken_off_loses_no_event(
         return get(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_queue_swap.CompletionQueue, "get_nowait", broken)
+        patch.setattr(queue_swap.CompletionQueue, "get_nowait", broken)
         with pytest.raises(MemoryError):
             gateway.uninstall()
     gateway.uninstall()
-    _queue_swap.sweep()
+    queue_swap.sweep()
     assert list(host.queue.queue) == numbered(5)
     assert host.queue.unfinished_tasks == 5
 
@@ -165,7 +165,7 @@ def test_a_straggler_does_not_pull_events_out_of_a_new_install(host: Host) -> No
     gateway.install()
     ours = host.queue
     gateway.uninstall()
-    swap = _queue_swap._swap
+    swap = queue_swap._swap
     assert swap is not None
     with swap._host.mutex:
         straggler = threading.Thread(target=ours.put, args=({"n": 1},))
@@ -210,7 +210,7 @@ def test_a_queue_that_refuses_an_event_loses_none(
     events = numbered(5)
     for event in events:
         host.queue.put(event)
-    put = _queue_swap.CompletionQueue.put
+    put = queue_swap.CompletionQueue.put
 
     def refuse(self: Any, item: Any, *args: Any) -> None:
         if item["n"] == 3:
@@ -218,7 +218,7 @@ def test_a_queue_that_refuses_an_event_loses_none(
         put(self, item, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_queue_swap.CompletionQueue, "put", refuse)
+        patch.setattr(queue_swap.CompletionQueue, "put", refuse)
         with pytest.raises(MemoryError):
             gateway.install()
     assert list(host.queue.queue) == events

@@ -34,9 +34,11 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
-def setup(checkout: Path, **environment: str) -> subprocess.Popen[str]:
+def setup(
+    checkout: Path, requirements: str = "requirements.txt", **environment: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "scripts/env.py", ".venv", "requirements.txt", "--without-wheel"],
+        [sys.executable, "scripts/env.py", ".venv", requirements, "--without-wheel"],
         cwd=checkout,
         env={**os.environ, "PIP_NO_INDEX": "1", **environment},
         stdout=subprocess.PIPE,
@@ -53,16 +55,29 @@ def has_probe(checkout: Path) -> bool:
 def test_pips_own_variables_lead_no_package_astray(checkout: Path, tmp_path: Path) -> None:
     elsewhere = {f"PIP_{name}": str(tmp_path / name) for name in ("TARGET", "PREFIX", "ROOT")}
     flags = {f"PIP_{name}": "1" for name in ("USER", "REQUIRE_VIRTUALENV", "NO_DEPS", "DRY_RUN")}
-    run = setup(checkout, **elsewhere, **flags)
-    output, _ = run.communicate(timeout=120)
+    with setup(checkout, **elsewhere, **flags) as run:
+        output, _ = run.communicate(timeout=120)
     assert run.returncode == 0, output
     assert has_probe(checkout)
     assert not any(Path(path).exists() for path in elsewhere.values())
 
 
+def test_one_requirement_needs_no_file(checkout: Path) -> None:
+    wheel = checkout / "probe-1.0-py3-none-any.whl"
+    outputs = []
+    for _ in range(2):
+        run = setup(checkout, requirements=f"probe @ {wheel.as_uri()}")
+        outputs.append(run.communicate(timeout=120)[0])
+        assert run.returncode == 0, outputs
+    assert has_probe(checkout)
+    assert "installing probe @" in outputs[0]
+    assert outputs[1] == "", "it is up to date"
+
+
 def test_two_first_runs_at_once(checkout: Path) -> None:
-    runs = [setup(checkout) for _ in range(2)]
-    outputs = [run.communicate(timeout=120)[0] for run in runs]
+    with setup(checkout) as first, setup(checkout) as second:
+        runs = [first, second]
+        outputs = [run.communicate(timeout=120)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert has_probe(checkout)
     assert sum("creating .venv" in output for output in outputs) == 1

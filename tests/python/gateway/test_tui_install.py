@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 
@@ -10,7 +11,8 @@ from adapter_support import Host, until
 from tui_support import TWO_POLLS, Session, Tui, at_rest, load_server, switches
 
 from hermes_core import gateway
-from hermes_core.gateway._watched_lock import WatchedLock
+from hermes_core.gateway.queue_swap import USES_PER_LOOK, GatewayQueue
+from hermes_core.gateway.tui.watched_lock import WatchedLock
 
 
 @pytest.fixture
@@ -44,6 +46,29 @@ def test_a_session_from_before_the_install_is_served(tui: Tui) -> None:
     tui.wait_for_results(3)
     assert session.results == list(tui.children)[::-1]
     assert (other.results, other.shown) == ([], [])
+
+
+def test_the_queue_is_watched_until_every_session_from_before_is_served(
+    tui: Tui, host: Host
+) -> None:
+    """Their threads stay, each in the gateway's loop; across an uninstall, too."""
+    sessions = [tui.open(), tui.open()]
+    for _ in range(2):
+        gateway.install()
+        tui.open()  # one that is ours from the first
+        for session in sessions:
+            served_by_us(session)
+        until(lambda: settles(host), "no loop is at large")
+        gateway.uninstall()
+        until(lambda: not any(is_ours(session) for session in sessions), "ours have ended")
+
+
+def settles(host: Host) -> bool:
+    """Use the queue as often as it takes for it to look; say whether it need not be watched."""
+    gc.collect()  # the sessions of earlier tests, which these keep in circles
+    for _ in range(USES_PER_LOOK):
+        host.queue.empty()
+    return type(host.queue) is GatewayQueue
 
 
 def test_a_session_from_before_the_install_leaves_what_is_others(tui: Tui, host: Host) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hermes_core.gateway._watched_lock import WatchedLock, unwatch, watch
+from hermes_core.gateway.tui.watched_lock import WatchedLock, unwatch, watch
 
 
 def test_it_is_the_same_lock() -> None:

@@ -24,73 +24,105 @@ def ended(t: Tracked, ledger: _core.Ledger, core: _core.Registry[Any]) -> Row:
     return row
 
 
-@case("_core.Ledger.__new__", "_core.Ledger.keeps_texts", "_core.Ledger.row")
+@case("_core.Ledger.__new__", "_core.Ledger.row")
+@case("_core.Ledger.check")
 @case("_core.Ledger.newest", "_core.Ledger.running", "_core.Ledger.dead", "_core.Ledger.elsewhere")
 @case("_core.Ledger.adopt", "_core.Ledger.redeliver", "_core.Ledger.discard")
+@case("_core.Adopted.rows", "_core.Adopted.give_back", "_core.Ledger.free")
+@case("_core.Ledger.set_interest", "_core.Ledger.another", "_core.Ledger.leave")
+@case("_core.release_all")
 @case("_core.Ledger.cancel", "_core.Ledger.new_epoch", "_core.Ledger.look_after")
 @case("_core.Ledger.notice", "_core.Ledger.health", "_core.Ledger.flush", "_core.Ledger.release")
-@case("_core.Registry.restore", "_core.Registry.take_out", "_core.Registry.drop")
+@case(
+    "_core.Registry.restore",
+    "_core.Registry.take_out",
+    "_core.Registry.drop_event",
+    "_core.Registry.drop_as_asked",
+    "_core.Registry.park",
+)
 @case("_core.Registry.live_work", "_core.CompletionQueue._dead_letters")
 def native_ledgers(t: Tracked) -> None:
-    for ledger in (t.ledger, t.file):
-        core: _core.Registry[Any] = _core.Registry(t.queue, 2)
-        row = ended(t, ledger, core)
-        name = row["delegation_id"]
-        assert row["delivery"] == "delivered"
-        assert ledger.newest(1)[0]["delegation_id"] == name
-        assert ledger.running() == ledger.dead() == ledger.elsewhere() == ledger.adopt([name]) == []
-        assert core.live_work(t.owner) == (0, 0, 0, 0)
-        assert ledger.redeliver(name)
-        assert [row["delegation_id"] for row in ledger.elsewhere()] == [name]
-        (row,) = ledger.adopt([name])
-        event = {**t.end, "delegation_id": name}
-        again = (ledger, name, row["fence"], t.owner, "completed", 0, t.other, event, False)
-        assert core.restore(*again) == (True, t.thing)
-        assert core.restore(*again) == (False, t.other)
-        assert core.live_work(t.owner) == (0, 0, 0, 1)
-        assert core.take_out(name, False) is None
-        assert core.take_out(name, True) is event
-        assert core.drop(name)
-        assert not core.drop(name)
-        assert t.queue._dead_letters() == []
-        assert not ledger.discard(name)
-        assert not ledger.cancel(name)
-        ledger.new_epoch(t.key)
-        ledger.look_after(0.0)
-        assert ledger.flush(30.0)
-        while ledger.notice(t.soon) is not None:
-            pass
-        assert ledger.health()["failed"] == 0
-        assert ledger.release(30.0)
-        refused(TypeError, ledger.row, t.thing)
-        refused(TypeError, ledger.adopt, [t.thing])
-        refused(TypeError, ledger.redeliver, t.thing)
-        refused(TypeError, ledger.new_epoch, t.thing)
-        refused(ValueError, ledger.notice, t.bad_timeout)
-        refused(ValueError, ledger.flush, t.bad_timeout)
-        refused(TypeError, core.restore, *again[:-2], t.thing, False)
-        refused(TypeError, core.take_out, t.thing, True)
-    assert t.file.keeps_texts
-    assert not t.ledger.keeps_texts
-    refused(ValueError, _core.Ledger, None, t.key, 30.0, None, None)
-    refused(ValueError, _core.Ledger, None, "full", t.bad_timeout, None, None)
+    ledger = t.file
+    core: _core.Registry[Any] = _core.Registry(t.queue, 2)
+    row = ended(t, ledger, core)
+    name = row["delegation_id"]
+    assert row["delivery"] == "delivered"
+    assert ledger.newest(1)[0]["delegation_id"] == name
+    ledger.check()
+    assert ledger.running() == ledger.dead() == ledger.elsewhere(None, looks=True) == []
+    assert ledger.adopt([name]).rows() == []
+    assert core.live_work(t.owner) == (0, 0, 0, 0)
+    assert ledger.redeliver(name)
+    assert [row["delegation_id"] for row in ledger.elsewhere(None)] == [name]
+    unused = ledger.adopt([name])
+    assert len(unused.rows()) == 1
+    unused.give_back()
+    adopted = ledger.adopt([name])
+    (row,) = adopted.rows()
+    event = {**t.end, "delegation_id": name}
+    again = (adopted, name, t.owner, "completed", 0, t.other, event, False)
+    assert core.restore(*again) == (True, t.thing)
+    assert core.restore(*again) == (False, t.other)
+    assert core.live_work(t.owner) == (0, 0, 0, 1)
+    core.park("another")
+    assert core.take_out(name, False) is None
+    assert core.drop_as_asked(name, 0) == []
+    assert core.drop_event(name) == (event, True)
+    assert core.drop_event(name) == (None, False)
+    assert core.take_out(name, True) is None
+    assert t.queue._dead_letters() == []
+    assert not ledger.discard(name)
+    assert not ledger.cancel(name)
+    ledger.new_epoch(t.key)
+    ledger.look_after(0.0)
+    assert ledger.flush(30.0)
+    hand: list[tuple[str, str, int]] = []
+    while ledger.notice(t.soon, hand):
+        hand.clear()
+    assert ledger.health()["failed"] == 0
+    ledger.set_interest(True)
+    other = ledger.another()
+    assert ledger.free() == other.free() == []
+    other.leave()
+    ledger.set_interest(False)
+    _core.release_all(0.0)
+    assert ledger.release(30.0)
+    refused(TypeError, ledger.row, t.thing)
+    refused(TypeError, ledger.adopt, [t.thing])
+    refused(TypeError, ledger.redeliver, t.thing)
+    refused(TypeError, ledger.new_epoch, t.thing)
+    refused(ValueError, ledger.notice, t.bad_timeout, hand)
+    refused(ValueError, ledger.flush, t.bad_timeout)
+    refused(TypeError, core.restore, *again[:-2], t.thing, False)
+    refused(TypeError, core.take_out, t.thing, True)
+    refused(ValueError, _core.Ledger, t.folder, t.key, 30.0, None, None)
+    refused(ValueError, _core.Ledger, t.folder, "full", t.bad_timeout, None, None)
+    assert ledger.elsewhere(t.key) == []
+    refused(TypeError, ledger.elsewhere, t.thing)
     refused(TypeError, _core.Ledger, t.thing, "full", 30.0, None, None)
 
 
-@case("_core.LedgerError", "LedgerError")
+@case("_core.HermesCoreError", "HermesCoreError", "_core.LedgerError", "LedgerError")
+@case("_core.LedgerFull", "LedgerFull", "_core.LedgerBusy", "LedgerBusy")
+@case("_core.LedgerNewerSchema", "LedgerNewerSchema", "_core.NotALedger", "NotALedger")
 def ledgers_that_cannot_be_opened(t: Tracked) -> None:
     ledger = _core.Ledger(t.folder, "full", 30.0, None, None)
     refused(_core.LedgerError, ledger.row, t.id)
+    refused(_core.NotALedger, ledger.check)
     core: _core.Registry[Any] = _core.Registry(t.queue, 2)
     refused(hc.LedgerError, core.dispatch, t.id, 9, 0, t.owner, t.thing, None, ledger, t.text, 1.0)
     assert core.running() == 0
 
 
 @case("Ledger.__init__", "Ledger.__repr__", "Ledger.__del__", "Ledger.keeps_texts")
-@case("Ledger.exists", "Ledger.get", "Ledger.rows", "Ledger.running", "Ledger.dead_letters")
+@case("Ledger.exists", "Ledger.open", "Ledger.get", "Ledger.rows")
+@case("Ledger.running", "Ledger.dead_letters")
 @case("Ledger.elsewhere", "Ledger.redeliver", "Ledger.drop", "Ledger.cancel", "Ledger.health")
+@case("Ledger.expect", "Ledger.expect_no_more", "Ledger.free")
+@case("Ledger.unclaimed", "Ledger.claim", "Ledger.stored", "Ledger.stored_dead_letters")
+@case("Ledger.new_epoch", "Ledger.look_after", "Ledger.keeps_texts", "Ledger._followers")
 @case("Ledger.flush", "Ledger.follow", "Ledger.is_followed_by", "Ledger.path")
-@case("Ledger._core", "Ledger._registries", "Ledger._thread", "CompletionQueue.dead_letters")
+@case("Ledger._core", "Ledger._thread", "CompletionQueue.dead_letters")
 @case("DelegationRegistry.ledger", "DelegationRegistry.ledgers", "DelegationRegistry.live_work")
 @case("DelegationRegistry.dead_letters", "DelegationRegistry.redeliver", "DelegationRegistry.drop")
 @case("DelegationRegistry.event", "DelegationRegistry.restore")
@@ -116,8 +148,18 @@ def ledgers(t: Tracked) -> None:
         assert not ledger.cancel(handle.id)
         assert ledger.rows(1)[0]["delegation_id"] == handle.id
         assert ledger.running() == ledger.dead_letters() == ledger.elsewhere() == []
-        assert registry.restore(session_keys=[t.key], owner=box) == 0
+        # An owner that stays: what nobody is interested in any more goes at the next look.
+        assert registry.restore(session_keys=[t.key], owner=t.queue) == 0
         assert registry.restore(owns=lambda event: False) == 0
+        assert ledger.unclaimed() == ledger.stored_dead_letters() == []
+        assert ledger.free() == []
+        if ledger.keeps_texts:
+            assert ledger.claim([handle.id]).rows() == []
+        else:
+            refused(ValueError, ledger.claim, [handle.id])
+        assert (ledger.stored(handle.id) is not None) is ledger.keeps_texts
+        ledger.new_epoch(t.key)
+        ledger.look_after(0.0)
         assert ledger.health()["failed"] == 0
         assert ledger.flush()
         assert ledger.is_followed_by(registry)

@@ -14,24 +14,26 @@ from .surface import Tracked, case, refused
 
 @case("_core.Mailbox.__new__", "_core.Mailbox.take", "_core.Lease.ack", "_core.Lease.give_back")
 @case("_core.Mailbox.pending", "_core.Mailbox.add_key", "_core.Mailbox.remove_key")
-@case("_core.Mailbox.close", "_core.Mailbox.is_closed")
+@case("_core.Mailbox.wait", "_core.Mailbox.close", "_core.Mailbox.is_closed")
 def native_mailbox(t: Tracked) -> None:
     box = _core.Mailbox(t.queue, [t.key], (t.kind, t.wide), (t.kind,), False, t.soon, None)
     box = _core.Mailbox(t.queue, [t.key], None, None, False, None, None)
     box.add_key(t.lone)
     for event in (t.event, t.wide_event):
         t.queue.put(event)
+    box.wait()
     assert box.pending() == 2
     taken = box.take(True, t.soon)
     assert taken is not None
     event, lease, attempt = taken
     assert (event, attempt) == (t.event, 1)
-    assert lease.give_back(True, 0)
-    assert not lease.give_back(False, t.soon)
+    assert lease.give_back(False, 0)[0]
+    assert not lease.give_back(False, t.soon)[0]
+    assert not lease.give_back(True, None)[0]
     refused(ValueError, lease.give_back, False, t.bad_timeout)
     refused(TypeError, lease.give_back, False, t.thing)
     event, lease, attempt = box.take(True, None) or taken
-    assert (event, attempt) == (t.event, 2)
+    assert (event, attempt) == (t.event, 1)
     # Dropped unsettled, it gives its event back.
     del lease, taken
     t.queue.put(t.event)
@@ -46,6 +48,7 @@ def native_mailbox(t: Tracked) -> None:
     box.close()
     assert box.is_closed()
     refused(hc.ShutDown, box.take, True, None)
+    refused(hc.ShutDown, box.wait)
     refused(TypeError, box.take, t.thing, None)
     refused(TypeError, box.take, True, t.thing)
     refused(TypeError, box.add_key, t.thing)
@@ -54,6 +57,32 @@ def native_mailbox(t: Tracked) -> None:
     refused(TypeError, _core.Mailbox, t.queue, [t.thing], None, None, False, None, None)
     refused(TypeError, _core.Mailbox, t.queue, None, t.thing, None, False, None, None)
     refused(ValueError, _core.Mailbox, t.queue, None, None, None, False, t.bad_timeout, None)
+
+
+@case("_core.Mailbox.take_of", "_core.Lease.requeue", "_core.Registry.forget")
+def of_one_delegation(t: Tracked) -> None:
+    core = t.core
+    core.dispatch(t.id, 1, 0, t.owner, t.thing, *t.row)
+    core.begin(t.id, t.thing)
+    core.finish(t.id, t.thing, t.ended, t.end, t.text, 1.0)
+    box = _core.Mailbox(t.queue, None, None, None, False, None, None)
+    assert box.take_of(core, t.empty_id) is None
+    event, lease, attempt = box.take_of(core, t.id) or (None, None, None)
+    assert (event, attempt) == (t.end, 1)
+    assert lease is not None
+    assert box.take_of(core, t.id) is None
+    assert core.forget(t.id) is None
+    assert lease.requeue()
+    assert not lease.requeue()
+    event, lease, attempt = box.take_of(core, t.id) or (None, None, None)
+    assert (event, attempt) == (t.end, 1)
+    assert lease is not None
+    assert lease.ack() == (True, t.end)
+    assert core.forget(t.id) is t.thing
+    assert core.forget(t.id) is None
+    refused(TypeError, box.take_of, t.thing, t.id)
+    refused(TypeError, box.take_of, core, t.thing)
+    refused(TypeError, core.forget, t.thing)
 
 
 @case("_core.Mailbox.unfiled", "_core.Mailbox.file", "_core.Mailbox.next_question")
@@ -126,7 +155,7 @@ def mailboxes(t: Tracked) -> None:
             assert box.pending() == (0 if "owns" in wanted else 1)
             assert box.get(timeout=t.soon).event["type"] is t.kind  # dropped, and back
             with box.get_nowait() as delivery:
-                delivery.nack()
+                delivery.nack(0)  # no pause follows
                 assert (delivery.attempt, delivery.text) == (1, delivery.text)
             with box.get() as delivery:
                 assert delivery.defer()

@@ -55,7 +55,6 @@ class Tracked:
         self.kind_set = frozenset(self.kinds)
         self.owner = (self.key, self.ui, self.parent)
         self.bad_owner = (self.key, self.ui, self.thing)
-        self.ledger = _core.Ledger(None, "full", 30.0, None, None)
         # What an end writes.
         self.text = text("{}", "")
         self.folder = tempfile.mkdtemp(dir=FOLDER)
@@ -82,9 +81,9 @@ class Tracked:
         self.waker = _core.LoopWaker()
 
     @property
-    def row(self) -> tuple[None, _core.Ledger, str, float]:
+    def row(self) -> tuple[None, None, str, float]:
         """What a dispatch says of its row: the same id is dispatched many times."""
-        return None, _core.Ledger(None, "full", 30.0, None, None), self.text, 1.0
+        return None, None, self.text, 1.0
 
     def objects(self) -> dict[str, object]:
         """Everything whose references are counted: these objects, and what all calls share."""
@@ -324,6 +323,7 @@ def wakes(t: Tracked) -> None:
 
 @case("_core.Handoff.submit", "_core.Handoff.take", "_core.Handoff.reserve", "_core.Handoff.forget")
 @case("_core.Handoff.not_started", "_core.Handoff.is_awaited", "_core.Handoff.__new__")
+@case("_core.Handoff.retire")
 def handoff(t: Tracked) -> None:
     pool = t.handoff
     assert pool.submit(t.thing, 1)
@@ -338,6 +338,7 @@ def handoff(t: Tracked) -> None:
     assert pool.not_started(2, t.thing) == []
     assert pool.not_started(4, t.thing) == [t.other]
     assert pool.reserve(1, 4)
+    pool.retire()
     pool.forget(4)
     made: _core.Handoff[Any] = _core.Handoff()
     made.submit(t.thing, 1)
@@ -373,8 +374,34 @@ def native_texts(t: Tracked) -> None:
     refused(TypeError, _core.format_unreadable, t.thing)
 
 
+@case("_core.to_json", "_core.list_texts", "_core.replace_texts")
+def plain_data(t: Tracked) -> None:
+    statuses = frozenset([t.kind])
+    long = t.end["summary"]
+    for value in ({"type": t.kind, t.key: long}, [t.wide, t.soon, t.number, (t.kind,), [True]]):
+        assert _core.to_json(value) is not None
+        texts = _core.list_texts([value, {"status": t.kind, t.key: t.wide}], statuses)
+        assert texts is not None
+        assert _core.replace_texts([value, {"status": t.kind, t.key: t.wide}], texts, statuses)
+        changed = [text.upper() for text in texts]
+        assert _core.replace_texts([value, {"status": t.kind, t.key: t.wide}], changed, statuses)
+        # Two keys that become one, too few texts, too many, and what is no text.
+        assert _core.replace_texts([{t.key: 1, t.kind: 2}], [t.wide, t.wide], statuses)
+        for others in ([], [t.wide] * 99, [t.thing] * 3):
+            assert _core.replace_texts([{t.key: t.kind}], others, statuses) is None
+    for foreign in (t.thing, {t.thing: t.key}, {t.key: t.thing}, [t.thing], (t.queue,), t.lone):
+        assert _core.to_json(foreign) is None
+        if foreign is not t.lone:
+            assert _core.list_texts([foreign], statuses) is None
+            assert _core.replace_texts([foreign], [t.key], statuses) is None
+    refused(TypeError, _core.list_texts, t.thing, statuses)
+    refused(TypeError, _core.list_texts, [t.key], t.thing)
+    refused(TypeError, _core.replace_texts, [t.key], t.thing, statuses)
+
+
 @case("_core.set_log_level", "_core.take_log", "_core._set_main_thread", "_core.ShutDown")
 @case("_core._after_fork_in_child", "_core.__version__", "ShutDown", "__version__")
+@case("_core._before_fork", "_core._after_fork_in_parent")
 def process(t: Tracked) -> None:
     # What a forked child's parts hold goes; here they hold nothing but what fork drops.
     import threading
@@ -382,6 +409,8 @@ def process(t: Tracked) -> None:
     t.handoff.submit(t.thing, 9)
     t.queue.put(t.event)
     t.full.put_back(t.other)
+    _core._before_fork()
+    _core._after_fork_in_parent()
     assert len(_core._after_fork_in_child()) >= 3
     t.full.put(0)
     _core.set_log_level(10)

@@ -13,11 +13,11 @@ import pytest
 
 import hermes_core as hc
 from hermes_core import _core, async_delegation
-from leaks import ledgers, mailboxes, surface
+from leaks import ledgers, loops, mailboxes, surface
 from leaks.surface import CASES, Case, Tracked
 
 #: What defines the cases.
-_DEFINED = (surface, mailboxes, ledgers)
+_DEFINED = (surface, mailboxes, ledgers, loops)
 
 #: How often each case is called between two counts.
 TIMES = 200
@@ -94,7 +94,8 @@ def public() -> Iterator[str]:
 
 
 def of(name: str, value: object) -> Iterator[str]:
-    if not inspect.isclass(value) or issubclass(value, (hc.ShutDown, hc.LedgerError)):
+    errors = (hc.ShutDown, hc.LedgerError)
+    if not inspect.isclass(value) or value is hc.HermesCoreError or issubclass(value, errors):
         yield name
         return
     native = name.startswith("_core.")

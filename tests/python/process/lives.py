@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 #: Seconds after which a process counts as hung; far beyond any honest run.
 HUNG = 60
@@ -42,47 +42,60 @@ def forever():
 """
 
 
-class Life:
+class Child:
+    """A process with pipes to it and from it, which is gone when its ``with`` block is."""
+
+    def __init__(self, command: list[str], stderr: int | None = None) -> None:
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # In a test that failed it may run still, or stand still.
+        with self.process:
+            self.process.kill()
+
+
+class Life(Child):
     """A process that runs a script with the ledger at ``path``."""
 
     def __init__(self, path: Path, script: str, lease: float = 3600.0) -> None:
         code = PRELUDE + textwrap.dedent(script)
-        self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", code, str(path), str(lease)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        super().__init__([sys.executable, "-X", "faulthandler", "-c", code, str(path), str(lease)])
 
     def hear(self) -> Any:
         """What it says next."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, f"it said nothing more, and ended with {self._process.wait(HUNG)}"
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"it said nothing more, and ended with {self.process.wait(HUNG)}"
         return json.loads(line)
 
     def tell(self, value: Any = None) -> None:
         """Answer what it asks."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(value) + "\n")
-        self._process.stdin.flush()
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(value) + "\n")
+        self.process.stdin.flush()
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
-        os.kill(self._process.pid, number)
+        os.kill(self.process.pid, number)
 
     def end(self, status: int = 0) -> list[Any]:
         """Wait for its end, with this status; what it had said by then."""
-        output, _ = self._process.communicate(timeout=HUNG)
-        assert self._process.returncode == status
+        output, _ = self.process.communicate(timeout=HUNG)
+        assert self.process.returncode == status
         return [json.loads(line) for line in output.splitlines()]
 
     def kill(self) -> None:
         """Kill it."""
-        self._process.kill()
+        self.process.kill()
         self.end(-signal.SIGKILL)
 
 
 def live(path: Path, script: str, *, lease: float = 3600.0, killed: bool = False) -> list[Any]:
     """Run a script to its end; what it said."""
-    return Life(path, script, lease).end(-signal.SIGKILL if killed else 0)
+    with Life(path, script, lease) as life:
+        return life.end(-signal.SIGKILL if killed else 0)

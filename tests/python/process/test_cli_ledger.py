@@ -21,14 +21,15 @@ from typing import Any
 
 import pytest
 
-from hermes_core._cli import terminal
+from hermes_core.cli import terminal
+from process.lives import Child
 
 #: Far beyond any honest run.
 HUNG = 60
 
 #: A process that uses a ledger: it does what each line of its input says, and says what came of it.
 GATEWAY = """
-import json, sys, threading
+import json, sys, threading, time
 import hermes_core as hc
 
 queue = hc.CompletionQueue()
@@ -59,6 +60,10 @@ def take(key):
     with box(key).get(timeout=30) as delivery:
         return [delivery.event["delegation_id"], delivery.event["status"]]
 
+def settle(id):
+    while registry.get(id)["delivery"] == "pending":
+        time.sleep(0.01)
+
 def bury(key):
     delivery = box(key, max_attempts=1).get(timeout=30)
     delivery.nack()
@@ -70,13 +75,11 @@ for line in sys.stdin:
 """
 
 
-class Gateway:
+class Gateway(Child):
     """A process that uses a ledger."""
 
     def __init__(self, file: Path) -> None:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        command = [sys.executable, "-X", "faulthandler", "-c", GATEWAY, str(file)]
-        self.process = subprocess.Popen(command, text=True, **pipes)
+        super().__init__([sys.executable, "-X", "faulthandler", "-c", GATEWAY, str(file)])
 
     def __call__(self, name: str, *arguments: str, **task: str) -> Any:
         assert self.process.stdin is not None
@@ -109,9 +112,7 @@ def start(file: Path) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
 
         def call() -> Gateway:
-            gateway = Gateway(file)
-            stack.callback(gateway.kill)
-            return gateway
+            return stack.enter_context(Gateway(file))
 
         yield call
 
@@ -138,27 +139,30 @@ def wait_until_free(file: Path, delegation_id: str) -> dict[str, Any]:
 
 
 def test_beside_a_process_that_runs(start: Start, file: Path) -> None:
-    """What it holds cannot be changed by hand; what it runs can be cancelled, and ends as such."""
+    """What it runs can be cancelled, and ends as such; what waits there can be dropped."""
     gateway = start()
     running, waiting = gateway("run", "a", goal="Run"), gateway("end", "b", goal="Wait")
+    again = gateway("end", "b", goal="Wait, too")
     found = hermes_core(file, "ls")[1]["delegations"]
-    assert [row["delegation_id"] for row in found] == [running, waiting]
-    assert [(row["state"], row["delivery"], row["holder"]) for row in found] == [
+    assert [row["delegation_id"] for row in found[:2]] == [running, waiting]
+    assert [(row["state"], row["delivery"], row["holder"]) for row in found[:2]] == [
         ("running", None, "other"),
         ("completed", "pending", "other"),
     ]
-    for command in ("drop", "redeliver"):
-        for id in (running, waiting):
-            code, answer = hermes_core(file, command, id)
-            assert (code, answer["done"]) == (1, False)
-            assert "held by a process" in answer["error"]
+    for command, id in (("drop", running), ("redeliver", running), ("redeliver", waiting)):
+        code, answer = hermes_core(file, command, id)
+        assert (code, answer["done"]) == (1, False)
+        assert "held by a process" in answer["error"]
     code, answer = hermes_core(file, "cancel", waiting)
     assert (code, answer["done"]) == (1, False)
     code, answer = hermes_core(file, "cancel", running)
     assert (code, answer["done"]) == (0, True)
     assert gateway("take", "a") == [running, "interrupted"]
-    assert gateway("take", "b") == [waiting, "completed"]
-    assert row_of(file, waiting)["delivery"] == "delivered"
+    code, answer = hermes_core(file, "drop", waiting)
+    assert (code, answer["done"], answer.get("error")) == (0, True, None)
+    gateway("settle", waiting)
+    assert gateway("take", "b") == [again, "completed"]
+    assert row_of(file, waiting)["delivery"] == "dropped"
 
 
 def test_after_kill_9(start: Start, file: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_fork_leaves_the_parents_coroutines_to_the_parent(run_many: RunMany) -
     script = """
     import asyncio, os, random, sys, threading, time, warnings
     import hermes_core as hc
-    from hermes_core import _aio
+    from hermes_core.runtime import event_loop as _aio
 
     warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of fork with threads
     rng = random.Random(int(sys.argv[1]))
@@ -170,7 +170,7 @@ def test_a_loop_that_a_fork_copied_is_refused_in_the_child(run_many: RunMany) ->
     script = """
     import asyncio, os, sys, warnings
     import hermes_core as hc
-    from hermes_core import _aio
+    from hermes_core.runtime import event_loop as _aio
 
     warnings.simplefilter("ignore", DeprecationWarning)
     registry = hc.DelegationRegistry()

@@ -71,7 +71,8 @@ def test_interrupt_all_from_atexit_is_bounded_and_tells_the_others(run_many: Run
     script = """
     import atexit, sys, threading
     import hermes_core as hc
-    from hermes_core import _interrupt, async_delegation
+    from hermes_core import async_delegation
+    from hermes_core.delegation import interrupt as _interrupt
 
     _interrupt.call_all.__defaults__ = (0.2,)
     never = threading.Event()
@@ -207,7 +208,8 @@ def test_exit_with_threads_in_one_blocking_call(run_many: RunMany, call: str) ->
     script = f"""
     import random, sys, threading, time
     import hermes_core as hc
-    from hermes_core import _core, _interrupt
+    from hermes_core import _core
+    from hermes_core.delegation import interrupt as _interrupt
 
     _interrupt.call_all.__defaults__ = (3600,)
     queue, full = hc.CompletionQueue(), hc.CompletionQueue(1)
@@ -265,3 +267,33 @@ def test_atexit_handlers_use_the_core(run_many: RunMany) -> None:
     sys.exit(2)
     """
     run_many(script, 2, "used\n", share=0.2)
+
+
+def test_exit_with_a_sweeper_that_waits_or_sweeps(run_many: RunMany) -> None:
+    """The thread that an uninstall starts; nobody ends it, and producers go on."""
+    script = """
+    import queue, random, sys, threading, time, types
+    import hermes_core as hc
+    from hermes_core.gateway import queue_swap
+
+    rng = random.Random(int(sys.argv[1]))
+    host = types.SimpleNamespace(completion_queue=queue.Queue())
+    theirs, ours = host.completion_queue, hc.CompletionQueue()
+    swap = queue_swap.QueueSwap(host, ours)
+    swap.install()
+    bound = ours.put
+    swap.uninstall()
+    assert host.completion_queue is theirs
+    bound({"type": "completion"})
+    assert theirs.get(timeout=60) == {"type": "completion"}
+
+    def produce():
+        while True:
+            bound({"type": "completion"})
+            theirs.get()
+
+    for _ in range(rng.randrange(3)):
+        threading.Thread(target=produce, daemon=True).start()
+    time.sleep(rng.random() * 0.01)
+    """
+    run_many(script)

@@ -88,7 +88,8 @@ def test_a_child_forked_by_a_runner_discards_its_late_end(run_many: RunMany) -> 
         pid = os.fork()
         if pid == 0:
             assert registry.active_count() == 0
-            assert registry._core.finish(handle.id, handle._job, "completed", {}, "", 1.0) is None
+            ended = ("completed", {}, "", 1.0)
+            assert registry._core.finish(handle.id, handle._delegation, *ended) is None
             os._exit(0 if registry.queue.empty() else 1)
         pids.append(pid)
         return {"summary": "the parent's"}

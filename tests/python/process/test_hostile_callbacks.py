@@ -12,7 +12,8 @@ RunMany = Callable[..., None]
 START = """
 import gc, logging, os, queue as stdlib_queue, random, sys, threading, time, warnings
 import hermes_core as hc
-from hermes_core import _interrupt, async_delegation
+from hermes_core import async_delegation
+from hermes_core.delegation import interrupt as _interrupt
 
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of fork with threads
 quiet = logging.NullHandler()
@@ -232,7 +233,7 @@ still_whole()
 def test_hostile_events_are_formatted(run_many: RunMany) -> None:
     """Design, rule 9: formatting never raises, nor does the deduplication key."""
     script = f"""{START}{HOSTILE}
-keys = [*hc._notification.notification_keys(), "unknown"]
+keys = [*hc._core.notification_keys(), "unknown"]
 values = [Hostile(), HostileStr("x"), HostileDict(), CallsBack(), Hostile, [Hostile()],
           [CallsBack()], {{"a": Hostile()}}, (HostileStr("x"),), b"x", 10**5000, float("nan"), [[]],
           Worst()]

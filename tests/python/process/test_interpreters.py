@@ -88,8 +88,8 @@ def test_a_module_imported_again_works_with_what_the_first_made(run_many: RunMan
         new.dispatch(goal="new", runner=dict).result(50)
         assert queue.get(timeout=50)["goal"] == "new"
         again.CompletionQueue().put(queue)
-        importlib.reload(sys.modules["hermes_core._queue"])
-        importlib.reload(sys.modules["hermes_core.registry"])
+        importlib.reload(sys.modules["hermes_core.queue.completion_queue"])
+        importlib.reload(sys.modules["hermes_core.delegation.registry"])
     gc.collect()
     go.set()
     assert handle.result(50)["summary"] == "old" and queue.get(timeout=50)["goal"] == "old"

@@ -169,22 +169,21 @@ def test_an_orderly_exit_gives_up_what_it_holds_at_once(path: Path) -> None:
 
 def test_f17_two_processes_at_once_each_deliver_their_own(path: Path) -> None:
     """F17, F2: a live process keeps what it holds, whoever asks for it."""
-    first = Life(path, "dispatch('mine').result(30); say(1); ask(); say(queue.get(timeout=30))")
-    first.hear()
-    second = live(
-        path,
-        NOTHING_WAITS + "dispatch('other', key='b').result(30)\nsay(queue.get(timeout=30))",
-    )
-    assert (second[0], second[1]["goal"]) == (0, "other")
-    first.tell()
-    assert [event["goal"] for event in first.end()] == ["mine"]
+    script = "dispatch('mine').result(30); say(1); ask(); say(queue.get(timeout=30))"
+    with Life(path, script) as first:
+        first.hear()
+        second = live(
+            path,
+            NOTHING_WAITS + "dispatch('other', key='b').result(30)\nsay(queue.get(timeout=30))",
+        )
+        assert (second[0], second[1]["goal"]) == (0, "other")
+        first.tell()
+        assert [event["goal"] for event in first.end()] == ["mine"]
 
 
-def test_f19_a_late_worker_changes_nothing(path: Path) -> None:
-    """F11, F19: a process that stood still for longer than its lease finds its delegation lost."""
-    first = Life(
-        path,
-        """
+def test_f19_a_late_worker_is_told_late(path: Path) -> None:
+    """F19, F38: a process that stood still for longer than its lease was taken for lost."""
+    script = """
         go = threading.Event()
         handle = dispatch(runner=lambda: {"ok": go.wait()})
         say(1)
@@ -195,41 +194,38 @@ def test_f19_a_late_worker_changes_nothing(path: Path) -> None:
         finally:
             discarded = registry.stats()["discarded"]
             say([handle.state, queue.qsize(), registry.active_count(), discarded])
-        """,
-        lease=0.2,
-    )
-    first.hear()
-    first.signal(signal.SIGSTOP)
-    (event,) = live(path, TAKE_ALL)
-    assert event["status"] == "lost"
-    first.signal(signal.SIGCONT)
-    first.tell()
-    assert first.end() == [["lost", 0, 0, 1]]
-    assert states(path)[0][1:] == ("lost", "delivered")
+    """
+    with Life(path, script, lease=0.2) as first:
+        first.hear()
+        first.signal(signal.SIGSTOP)
+        (event,) = live(path, TAKE_ALL)
+        assert event["status"] == "lost"
+        first.signal(signal.SIGCONT)
+        first.tell()
+        assert first.end() == [["completed", 1, 0, 0]]
+    assert states(path)[0][1:] == ("completed", "pending")
 
 
 def test_f11_a_late_consumer_changes_nothing(path: Path) -> None:
     """F11: its ack says that the event was another's by then."""
-    first = Life(
-        path,
-        """
+    script = """
         dispatch().result(30)
         delivery = queue.mailbox(session_key="a").get(timeout=30)
         say(1)
         ask()
         say(delivery.ack())
-        """,
-        lease=0.2,
-    )
-    first.hear()
-    first.signal(signal.SIGSTOP)
-    second = Life(path, TAKE_ALL.replace("delivery.ack()", "ask(); say(delivery.ack())"))
-    second.hear()
-    first.signal(signal.SIGCONT)
-    first.tell()
-    assert first.end() == [False]
-    second.tell()
-    assert second.end() == [True]
+    """
+    other = TAKE_ALL.replace("delivery.ack()", "ask(); say(delivery.ack())")
+    with Life(path, script, lease=0.2) as first:
+        first.hear()
+        first.signal(signal.SIGSTOP)
+        with Life(path, other) as second:
+            second.hear()
+            first.signal(signal.SIGCONT)
+            first.tell()
+            assert first.end() == [False]
+            second.tell()
+            assert second.end() == [True]
 
 
 def test_a_put_of_what_was_taken_brings_it_back(path: Path) -> None:
@@ -327,6 +323,39 @@ def test_f14_a_reset_is_known_to_a_ledger_that_is_not_the_registrys_own(path: Pa
     assert [delivery for _, _, delivery in states(path)] == ["parked"]
 
 
+def test_f14_a_reset_in_another_process_parks_what_this_one_has(path: Path) -> None:
+    """F11, F14: so that what is redelivered there comes from one of them."""
+    holder = Life(
+        path,
+        """
+        handle = dispatch()
+        handle.result(30)
+        say(handle.id)
+        queue.join()
+        say([len(queue.parked()), queue.qsize()])
+        ask()
+        say(queue.qsize())
+        """,
+        lease=0.3,
+    )
+    name = holder.hear()
+    live(path, "queue.new_epoch('a')")
+    assert holder.hear() == [1, 0]
+    answers = live(
+        path,
+        f"""
+        while not registry.redeliver("{name}"):
+            pass  # The other is about to let go of it.
+        delivery = queue.mailbox(session_key="a").get(timeout=30)
+        say([delivery.event["delegation_id"], delivery.ack()])
+        """,
+    )
+    assert answers == [[name, True]]
+    holder.tell()
+    assert holder.hear() == 0
+    holder.end()
+
+
 def test_f18_the_same_key_in_two_files_is_two_owners(path: Path) -> None:
     """F18."""
     live(path, "dispatch().result(30)")
@@ -373,11 +402,9 @@ def test_f34_no_secret_reaches_the_disk_or_the_event(path: Path) -> None:
     assert b"***" in written
 
 
-def test_a_process_that_runs_it_hears_of_a_cancel_by_hand(path: Path) -> None:
+def test_a_process_that_runs_it_hears_of_a_cancel_asked_for(path: Path) -> None:
     """By its next renewal."""
-    first = Life(
-        path,
-        """
+    script = """
         go = threading.Event()
         def runner():
             go.wait()
@@ -385,24 +412,23 @@ def test_a_process_that_runs_it_hears_of_a_cancel_by_hand(path: Path) -> None:
         handle = dispatch(runner=runner, interrupt_fn=go.set)
         say(handle.id)
         say(handle.result(30)["status"])
-        """,
-        lease=0.2,
-    )
+    """
     ledger = hc.Ledger(path)
-    name = first.hear()
-    assert not ledger.cancel("deleg_unknown")
-    assert ledger.cancel(name)
-    assert first.hear() == "interrupted"
-    first.end()
+    with Life(path, script, lease=0.2) as first:
+        name = first.hear()
+        assert not ledger.cancel("deleg_unknown")
+        assert ledger.cancel(name)
+        assert first.hear() == "interrupted"
+        first.end()
     assert not ledger.cancel(name)
 
 
 def test_f9_a_ledger_that_cannot_be_opened_refuses_and_holds_nothing(path: Path) -> None:
     """F9, F33: a typed error, the runner not run, the permit free."""
-    path.mkdir()
     ((kind, running, ran),) = live(
         path,
         """
+        os.mkdir(ledger.path)
         ran = []
         try:
             dispatch(runner=lambda: ran.append(1))

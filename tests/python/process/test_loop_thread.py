@@ -8,7 +8,7 @@ import sys
 THROWN_BETWEEN_TWO_TURNS = """
 import asyncio, sys, threading
 import hermes_core as hc
-from hermes_core import _coroutines
+from hermes_core.delegation import coroutines as _coroutines
 
 code = _coroutines._run_forever.__code__
 stopped = threading.Event()

@@ -124,7 +124,7 @@ def test_consumers_and_producers_that_are_thrown_out_hand_their_wakes_on(
 def test_dispatchers_that_are_thrown_out_leak_no_permit(run_many: RunMany) -> None:
     """F9, F33: each dispatch either was refused by the exception, or ends with one event."""
     script = """
-    from hermes_core import _workers
+    from hermes_core.runtime import workers as _workers
 
     # A new thread's state has its starter's id at first: there the exception would hit the new
     # thread before it runs, and Thread.start would wait for it without end. So another starts it.
@@ -200,7 +200,7 @@ def test_runners_and_waiters_that_are_thrown_out_end_all_the_same(run_many: RunM
 def test_a_worker_that_is_thrown_out_before_its_first_look_is_replaced(run_many: RunMany) -> None:
     """F33: whatever ends a worker on its way, each delegation ends, and so do later ones."""
     script = """
-    from hermes_core import _workers
+    from hermes_core.runtime import workers as _workers
 
     at, left = int(sys.argv[1]), int(sys.argv[1])
     starts = (_workers._work.__code__, threading.Thread.run.__code__)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 import hermes_core as hc
-from hermes_core import _aio, _core
+from hermes_core import _core
+from hermes_core.runtime import event_loop as _aio
 from unit.loops import FACTORIES, LoopFactory, each_loop, run, turns
 
 

@@ -9,11 +9,13 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hermes_core as hc
+from hermes_core.ledger.lost import lost
 
 Dispatch = Callable[..., dict[str, Any]]
 
@@ -109,6 +111,73 @@ def test_refused_at_the_cap_with_the_numbers(core: Any, dispatch: Dispatch) -> N
     core.completion_queue.get(timeout=30)
 
 
+@pytest.mark.parametrize("goals", [None, ["one", "two"]])
+@pytest.mark.parametrize("kept", ["memory", "file"])
+def test_what_a_later_gateway_dispatches_with_is_kept(
+    core: Any,
+    dispatch: Dispatch,
+    goals: list[str] | None,
+    kept: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Values are on the record, the event and the row; what can be called as long as it runs."""
+    if kept == "file":
+        ledger = hc.Ledger(tmp_path / "delegations.db")
+        monkeypatch.setattr(core, "_ledger_for", lambda record: ledger)
+    go = threading.Event()
+    progress = go.is_set
+    further = {
+        "origin_session_id": "s-1",
+        "limits": {"turns": 3},
+        "summary": "not the result's",
+        "status": "not the record's",
+        "is_batch": "no",
+        "progress_fn": progress,
+        "stall_fn": None,
+        "watcher": progress,
+    }
+    if goals is None:
+        answer = dispatch(lambda: {"summary": str(go.wait(30))}, **further)
+    else:
+        task = dict.fromkeys(("context", "toolsets", "model"))
+        answer = core.dispatch_async_delegation_batch(
+            goals=goals,
+            **task,
+            role="leaf",
+            session_key="agent:main:telegram:dm:7",
+            runner=lambda: {"results": [], "go": go.wait(30)},
+            **further,
+        )
+    assert answer["status"] == "dispatched"
+    [record] = core.list_async_delegations()
+    assert record["status"] == "running"
+    assert (record["origin_session_id"], record["limits"]) == ("s-1", {"turns": 3})
+    assert not {"progress_fn", "stall_fn", "watcher"} & record.keys()
+    assert ("is_batch" in record) == (goals is not None)
+    [live] = core._live_records()
+    assert (live["progress_fn"], live["stall_fn"], live["watcher"]) == (progress, None, progress)
+    go.set()
+    event = core.completion_queue.get(timeout=30)
+    assert (event["origin_session_id"], event["limits"]) == ("s-1", {"turns": 3})
+    assert event["status"] == "completed"
+    assert event.get("summary") == ("True" if goals is None else "not the result's")
+    assert not {"progress_fn", "stall_fn", "watcher"} & event.keys()
+    [record] = core.list_async_delegations()
+    assert record["origin_session_id"] == "s-1"
+    if kept == "file":
+        row = ledger.get(answer["delegation_id"])
+        assert row is not None
+        assert row["record"]["origin_session_id"] == row["event"]["origin_session_id"] == "s-1"
+        lost_event = lost(row["record"], row)
+        assert (lost_event["status"], lost_event["limits"]) == ("lost", {"turns": 3})
+
+
+def test_one_too_may_be_given_its_id(core: Any, dispatch: Dispatch) -> None:
+    assert dispatch(delegation_id="deleg_mine")["delegation_id"] == "deleg_mine"
+    assert core.completion_queue.get(timeout=30)["delegation_id"] == "deleg_mine"
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_of_none_refuses_all(dispatch: Dispatch, limit: int) -> None:
     assert dispatch(max_async_children=limit)["status"] == "rejected"
@@ -118,7 +187,9 @@ def test_the_defaults_are_the_gateways(core: Any) -> None:
     assert core._DEFAULT_MAX_ASYNC_CHILDREN == 3
     assert core._MAX_RETAINED_COMPLETED == 50
     signature = inspect.signature(core.dispatch_async_delegation)
-    assert all(one.kind is one.KEYWORD_ONLY for one in signature.parameters.values())
+    *named, further = signature.parameters.values()
+    assert all(one.kind is one.KEYWORD_ONLY for one in named)
+    assert further.kind is further.VAR_KEYWORD
     assert signature.parameters["max_async_children"].default == 3
 
 
@@ -330,8 +401,8 @@ def test_workers_are_daemons_that_python_knows_and_are_reused(
         dispatch(runner)
         core.completion_queue.get(timeout=30)
     assert all(name.startswith("async-delegate") for name in names)
-    # A worker that has published may not be idle yet when the next job comes: two can alternate.
-    assert len(delegate_threads()) <= max(before, 2)
+    # Workers that have published may not be idle yet when the next job comes: a few alternate.
+    assert len(delegate_threads()) <= before + 4
 
 
 def test_a_batch_is_one_delegation_with_one_event(core: Any) -> None:
@@ -506,8 +577,8 @@ def test_a_job_that_counted_on_a_thread_that_cannot_start_ends_with_an_error(
             # Meanwhile another worker has taken the first job, and a second one comes.
             hand: list[Any] = []
             assert handoff.take(0.0, hand, 1_000_000, 1_000_001) is False
-            registry, job = hand[0]
-            assert registry._core.begin(job.record["delegation_id"], job)
+            registry, delegation, _ = hand[0]
+            assert registry._begin(delegation)
             second.append(dispatch())
         raise RuntimeError("can't start new thread")
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import hermes_core as hc
-from hermes_core.cli import main
+from hermes_core.cli.main import main
 
 COMMANDS = [["ls"], ["show", "x"], ["watch"], ["redeliver", "x"], ["drop", "x"], ["cancel", "x"]]
 HOSTILE = (
@@ -161,13 +161,15 @@ def test_show_has_what_was_cut(run: Run, file: Path) -> None:
 
 
 def test_show_has_each_result_of_a_batch(run: Run, file: Path) -> None:
-    from hermes_core._job import Job, new_record
+    from hermes_core.delegation.delegation import Delegation, new_record
 
     registry = hc.DelegationRegistry(ledger=file)
     task = {"context": None, "toolsets": None, "role": "leaf", "model": None}
-    record = new_record(goal="Two", goals=["One", "Two"], is_batch=True, session_key="a", **task)
+    record = new_record("Two", session_key="a", **task)
+    record |= {"goals": ["One", "Two"], "is_batch": True}
     results = [{"status": "completed", "summary": "First"}, {"status": "error", "error": "Boom"}, 3]
-    handle = registry.start(Job(record, lambda: {"results": results}, None), capacity=3)
+    delegation = registry.start(Delegation(record, lambda: {"results": results}), capacity=3)
+    handle = hc.DelegationHandle(registry, delegation)
     handle.result(timeout=10)
     out = run("show", handle.id)[1]
     assert "\ngoals\n  One\n  Two\n" in out
@@ -211,7 +213,7 @@ def test_a_record_of_any_shape_is_shown(run: Run, filled: list[str], file: Path,
     code = """
 import sqlite3, sys
 with sqlite3.connect(sys.argv[1]) as db:
-    db.execute("UPDATE records SET record = ?", sys.argv[2:])
+    db.execute("UPDATE delegations SET record = ?", sys.argv[2:])
 """
     subprocess.run([sys.executable, "-c", code, str(file), text], check=True, timeout=60)
     code, listed, _ = run("ls")
@@ -247,15 +249,13 @@ def text(path: Path) -> None:
 
 
 def others(path: Path) -> None:
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE notes (note TEXT)")
-    db.close()
 
 
 def without_tables(path: Path) -> None:
-    db = sqlite3.connect(path)
-    db.execute("VACUUM")
-    db.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("VACUUM")
     path.write_bytes(path.read_bytes() or b"SQLite format 3\0".ljust(4096, b"\0"))
 
 
@@ -289,11 +289,10 @@ def test_what_cannot_be_read_is_said(run: Run, tmp_path: Path) -> None:
 def test_a_ledger_of_a_later_release_is_refused_untouched(
     run: Run, file: Path, command: list[str]
 ) -> None:
-    code = f"import hermes_core as hc; hc.Ledger({str(file)!r}).rows()"
+    code = f"import hermes_core as hc; hc.Ledger({str(file)!r}).redeliver('none')"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version = 99")
-    db.close()
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA user_version = 99")
     before = file.read_bytes()
     if command == ["watch"]:
         command = ["watch", "--json"]
@@ -303,17 +302,27 @@ def test_a_ledger_of_a_later_release_is_refused_untouched(
     assert file.read_bytes() == before
 
 
-def test_a_damaged_ledger_is_set_aside_and_said(run: Run, file: Path) -> None:
+def test_f36_a_damaged_ledger_is_said_and_left_for_who_writes(run: Run, file: Path) -> None:
     fill_elsewhere(file, 60)
     pages = bytearray(file.read_bytes())
     pages[-4096:] = b"\xff" * 4096
     file.write_bytes(pages)
-    code, out, err = run("ls", "--all", "--json")
-    # With what belonged to it.
+
+    def about() -> dict[str, tuple[int, bytes]]:
+        files = file.parent.iterdir()
+        return {one.name: (one.stat().st_mtime_ns, one.read_bytes()) for one in files}
+
+    before = about()
+    for command in (["ls", "--all"], ["show", "none"], ["watch", "--json"], ["doctor"]):
+        code, out, err = run(*command)
+        assert code == REFUSED
+        assert "is damaged" in out + err
+    assert about() == before
+    # Who writes sets it aside, with what belonged to it.
+    run("redeliver", "none")
     aside = min(str(path) for path in file.parent.glob("*.damaged-*"))
-    assert code == OK
-    assert "was damaged" in err
-    assert aside in err
+    code, out, err = run("ls", "--all", "--json")
+    assert (code, err) == (OK, "")
     assert json.loads(out)["delegations"]
     assert aside in run("doctor")[1]
 
@@ -325,6 +334,8 @@ def test_a_ledger_that_has_no_name_yet(run: Run, file: Path) -> None:
     assert hc.Ledger(file).exists()
     code, out, err = run("ls", "--json")
     assert (code, err, len(json.loads(out)["delegations"])) == (OK, "", 2)
+    assert not file.exists()
+    assert run("redeliver", "none")[0] == REFUSED
     assert file.exists()
 
 

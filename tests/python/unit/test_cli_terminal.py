@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermes_core._cli import table, terminal
+from hermes_core.cli import table, terminal
 
 JOINERS = "\u200c\u200d"
 #: Characters that take two columns, none, or belong to others.

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 import hermes_core as hc
-from hermes_core import _aio, _core, _coroutines
+from hermes_core import _core
+from hermes_core.delegation import coroutines as _coroutines
+from hermes_core.runtime import event_loop as _aio
 from unit.loops import LoopFactory, each_loop, endless, turns
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nothing")

@@ -17,8 +17,8 @@ from unittest import mock
 import pytest
 
 import hermes_core as hc
-from hermes_core import _aio
-from hermes_core._runners import is_coroutine_function
+from hermes_core.delegation.runners import is_coroutine_function
+from hermes_core.runtime import event_loop as _aio
 from unit.loops import FACTORIES, endless, turns
 
 #: The keys whose values are the clock's or the registry's.
@@ -262,7 +262,7 @@ def test_the_reason_is_the_cancellations_message(
 def started(handle: hc.DelegationHandle) -> bool:
     """Whether it has begun; waits for it where another thread runs it."""
     if not asyncio._get_running_loop():
-        run = handle._job.run
+        run = handle._delegation.run
         assert run is not None
         reader = run._reader()
         assert reader is not None

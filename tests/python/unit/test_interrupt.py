@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hermes_core as hc
-from hermes_core import _interrupt
+from hermes_core.delegation import interrupt as _interrupt
 
 Dispatch = Callable[..., dict[str, Any]]
 

@@ -1,9 +1,10 @@
-"""`_json`: any value becomes strict JSON in ASCII, plain data comes back as it was."""
+"""`text.json`: any value becomes strict JSON, plain data comes back as it was."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections import OrderedDict, deque, namedtuple
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermes_core import _json
+from hermes_core._core import to_json
+from hermes_core.text import json as _json
 
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text() | st.text(st.characters(categories=["Cs", "Cc", "So"]), max_size=4)
@@ -33,7 +35,8 @@ def refuse(constant: str) -> NoReturn:
 def strict(text: str) -> Any:
     """What a strict reader makes of a text."""
     assert type(text) is str
-    assert text.isascii()
+    # No surrogate is in it, not even one that was alone.
+    text.encode()
 
     def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         assert len(dict(pairs)) == len(pairs), "a key is there twice"
@@ -60,14 +63,25 @@ def paired(value: Any) -> Any:
 @given(plain)
 def test_plain_data_comes_back(value: Any) -> None:
     text = _json.dumps(value)
-    assert text.isascii()
+    assert strict(text) == paired(value)
     assert _json.loads(text) == paired(value)
 
 
 @given(plain)
 def test_by_hand_it_is_what_the_library_makes(value: Any) -> None:
-    """The encoder for what the library refuses makes the same of what it takes."""
-    assert _json._Encoder().encode(value) == json.dumps(value, separators=(",", ":"))
+    """The walk over what the library refuses makes the same of what it takes."""
+    assert _json._Walk().write(value) == json.dumps(value, separators=(",", ":"))
+    assert _json.plain(value, "deep") == paired(value)
+
+
+@given(plain)
+def test_the_leaf_makes_what_the_library_makes(value: Any) -> None:
+    text = to_json(value)
+    if text is None:
+        # Ints of more than 64 bits, and lone surrogates.
+        text = _json.dumps(value)
+        assert re.search(r"\d{19}|\\ud[89a-f]", text)
+    assert json.loads(text) == json.loads(json.dumps(value))
 
 
 class Raises:
@@ -205,6 +219,33 @@ def test_what_json_cannot_carry_is_text(value: object, shown: Any, where: str) -
         assert stored([{2}, value]) == [[2], shown]
 
 
+NO_PLAIN_DATA = [float("nan"), -math.inf, 2**64, -(2**63) - 1, "\ud800", {1}, b"", 1j, ...]
+NO_PLAIN_DATA += [Text("a"), Level.HIGH, Float(1.5), Pair(1, 2), Sequence(), Items(), OrderedDict()]
+
+
+@pytest.mark.parametrize("value", NO_PLAIN_DATA, ids=lambda value: type(value).__name__)
+def test_the_leaf_refuses_what_is_not_plain(value: object) -> None:
+    for refused in (value, [value], (value,), {"a": value}, {"a": [{"b": value}]}):
+        assert to_json(refused) is None
+
+
+OTHER_KEYS = [1, None, True, 1.5, b"a", (1,), "\ud800", Text("a"), Word.YES]
+
+
+@pytest.mark.parametrize("key", OTHER_KEYS, ids=lambda key: type(key).__name__)
+def test_the_leaf_refuses_keys_that_are_no_texts(key: object) -> None:
+    inside: dict[Any, int] = {key: 1}
+    for refused in (inside, [{"a": inside}]):
+        assert to_json(refused) is None
+
+
+@pytest.mark.parametrize("text", ["é" * 100_000, "日" * 100_000, "x" * 100_000 + "😀"])
+def test_no_copy_of_a_long_text_stays_behind(text: str) -> None:
+    size = sys.getsizeof(text)
+    assert _json.loads(_json.dumps({"a": [text], "b": text})) == {"a": [text], "b": text}
+    assert sys.getsizeof(text) == size
+
+
 def test_numbers_of_any_size() -> None:
     assert stored(10**4000) == 10**4000
     huge = 10 ** (sys.get_int_max_str_digits() + 10)
@@ -220,7 +261,6 @@ def test_depth(depth: int, kind: type) -> None:
     for _ in range(depth):
         value = [value] if kind is list else {"a": value}
     text = _json.dumps(value)
-    assert text.isascii()
     assert "core" in text
     found = json.loads(text)
     followed = 0

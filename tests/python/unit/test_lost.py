@@ -1,4 +1,4 @@
-"""`_outcome.lost`: F3, the one event of a delegation whose process ended before it did."""
+"""`lost`: F3, the one event of a delegation whose process ended before it did."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import hermes_core as hc
-from hermes_core import _outcome
+from hermes_core.ledger.lost import lost
 
 ROW = {
     "delegation_id": "deleg_1",
@@ -28,7 +28,7 @@ KEYS = [
 
 
 def test_it_carries_the_task_and_the_owner() -> None:
-    event = _outcome.lost({**TASK, "model": "model-1"}, ROW)
+    event = lost({**TASK, "model": "model-1"}, ROW)
     assert list(event) == KEYS
     assert event["type"] == "async_delegation"
     assert (event["status"], event["summary"]) == ("lost", None)
@@ -43,14 +43,14 @@ def test_it_carries_the_task_and_the_owner() -> None:
 def test_the_row_says_whose_it_is() -> None:
     """Whatever the stored task says: it may have been damaged."""
     record = {**TASK, "session_key": "another", "delegation_id": "another", "dispatched_at": "?"}
-    event = _outcome.lost(record, ROW)
+    event = lost(record, ROW)
     assert (event["session_key"], event["delegation_id"]) == ("tui:1", "deleg_1")
     assert event["dispatched_at"] == 1000.0
 
 
 @pytest.mark.parametrize("record", [{}, TASK, {"is_batch": True}, {"goals": None, "is_batch": 1}])
 def test_whatever_is_left_of_the_task(record: dict[str, Any]) -> None:
-    event = _outcome.lost(record, {**ROW, "completed_at": None})
+    event = lost(record, {**ROW, "completed_at": None})
     assert event["status"] == "lost"
     assert event["completed_at"] > 1000.0
     assert "duration_seconds" not in event
@@ -61,7 +61,7 @@ def test_whatever_is_left_of_the_task(record: dict[str, Any]) -> None:
 
 
 def test_a_batch_is_lost_as_one() -> None:
-    event = _outcome.lost({**TASK, "is_batch": True, "goals": ["One", "Two"]}, ROW)
+    event = lost({**TASK, "is_batch": True, "goals": ["One", "Two"]}, ROW)
     assert (event["is_batch"], event["goals"]) == (True, ["One", "Two"])
     assert [result["status"] for result in event["results"]] == ["lost", "lost"]
     assert event["status"] == "lost"
@@ -69,7 +69,7 @@ def test_a_batch_is_lost_as_one() -> None:
 
 
 def test_the_message_says_what_became_of_it() -> None:
-    text = hc.format_process_notification(_outcome.lost(TASK, ROW)) or ""
+    text = hc.format_process_notification(lost(TASK, ROW)) or ""
     assert "Find the bug" in text
     assert "lost" in text
     assert "its process ended before it did" in text

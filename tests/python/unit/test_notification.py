@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hermes_core._core import format_plain
-from hermes_core._notification import format_process_notification as fmt
+from hermes_core.text.notification import format_process_notification as fmt
 
 Event = dict[str, Any]
 Format = Callable[[Event], str]

@@ -106,7 +106,7 @@ def test_an_interrupted_callback_is_asked_again() -> None:
 
 def test_what_is_thrown_in_between_question_and_answer_has_it_asked_again() -> None:
     """F4: on any line, and though the exception, and with it the frame, is kept."""
-    code = hc.Mailbox._judge.__code__
+    code = hc.Mailbox._ask_owner.__code__
     lines = sorted({line for _, _, line in code.co_lines() if line} - {code.co_firstlineno})
     thrown = []
     for line in lines:

@@ -66,7 +66,7 @@ def test_an_event_without_a_type_is_a_completion() -> None:
     assert box.get_nowait(types={"completion"}) == {"session_id": "proc_1"}
 
 
-@pytest.mark.parametrize("key", [None, "", 0, ["a"]])
+@pytest.mark.parametrize("key", [None, ""])
 def test_an_unaddressed_event_is_taken_by_unfiltered_consumers_only(key: Any) -> None:
     """F2: an empty key matches nobody."""
     box: hc.CompletionQueue[Event] = hc.CompletionQueue()

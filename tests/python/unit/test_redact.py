@@ -1,4 +1,4 @@
-"""`_redact`, and the hook in a registry: no text of a task or of its result gets past it."""
+"""`text.redact`, and the hook in a registry: no text of a task or of its result gets past it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hermes_core as hc
-from hermes_core import _json, _redact
-from hermes_core._job import Job, new_record
+from hermes_core._core import list_texts, replace_texts
+from hermes_core.delegation.delegation import Delegation, new_record
+from hermes_core.text import json as _json
+from hermes_core.text import redact as _redact
 
 CANARY = "sk-canary-0123456789"
 
@@ -62,7 +64,7 @@ class SecretDict(dict):  # type: ignore[type-arg]
     def items(self) -> Any:
         return []
 
-    __iter__ = keys = values = items  # type: ignore[assignment]
+    __iter__ = keys = values = items
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,56 @@ def test_depth_and_circles_are_withheld() -> None:
 
 def test_keys_that_become_alike_stay_apart() -> None:
     found = _redact.redacted({f"{CANARY}1": 1, f"{CANARY}2": 2, "a": 3}, lambda text: text[:3])
-    assert sorted(found.values()) == [1, 2, 3]
+    assert found == {"sk-": 1, "sk- (2)": 2, "a": 3}
+    inside = {"a": 1, "b": {"c": 2, "d": 3}, "summary": 4, "e": 5}
+    assert _redact.redacted([inside], lambda text: "summary") == [
+        {"summary": 1, "summary (2)": {"summary": 2, "summary (2)": 3}}
+        | {"summary (3)": 4, "summary (4)": 5}
+    ]
+    many = _redact.redacted(dict.fromkeys(map(str, range(5_000)), 0), lambda text: "\ud800")
+    assert len(many) == 5_000
+
+
+@given(plain)
+def test_a_hook_that_changes_nothing_makes_a_copy(value: Any) -> None:
+    found = _redact.redacted(value, str)
+    assert found == value
+    assert not isinstance(value, list | dict) or found is not value
+
+
+def test_what_is_no_text_stays() -> None:
+    """Also beside something that is no plain data."""
+    huge = 10**5000
+    found = _redact.redacted([1, 2.5, True, None, float("inf"), 2**70, huge], hide)
+    assert found == [1, 2.5, True, None, float("inf"), 2**70, huge]
+    found = _redact.redacted([1, 2.5, True, None, float("inf"), 2**70, {7}], hide)
+    assert found == [1, 2.5, True, None, float("inf"), 2**70, [7]]
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_a_hook_that_changes_the_values_meanwhile(more: int) -> None:
+    """F34: what comes or goes meanwhile is not let through."""
+    inside = ["a", {"key": "b"}, "c"]
+    value = {"a": inside, "status": "completed"}
+    calls = 0
+
+    def changes(text: str) -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            inside[1:2] = [CANARY, {CANARY: CANARY}][: 1 + more]
+            value["status"] = CANARY
+        return hide(text)
+
+    assert is_clean(_redact.redacted(value, changes))
+    assert is_clean(_redact.fields({"more": value}, hide))
+
+
+@pytest.mark.parametrize("texts", [[], ["a"], ["a", "b", "c"], ["a", 7], [SecretText("a"), "b"]])
+def test_the_leaf_takes_as_many_texts_as_there_are(texts: list[Any]) -> None:
+    statuses: frozenset[str] = frozenset()
+    assert list_texts([["a", 1], {"status": "b"}], statuses) == ["a", "b"]
+    assert replace_texts([["a", 1], {"status": "b"}], texts, statuses) is None
 
 
 def test_what_is_no_ascii_is_seen_by_the_hook_as_it_is() -> None:
@@ -245,17 +296,17 @@ def test_a_canary_in_every_field_of_a_batch(file: Path) -> None:
     registry = hc.DelegationRegistry(ledger=file, redact=hide)
     record = new_record(
         **dict.fromkeys(TEXT_FIELDS, CANARY),
-        goals=[CANARY, f"Two {CANARY}"],
-        is_batch=True,
         toolsets=[CANARY],
         session_key="tui:1",
     )
+    record |= {"goals": [CANARY, f"Two {CANARY}"], "is_batch": True}
     result = {
         "results": [RESULT, {"status": CANARY, "tool_trace": [{CANARY: CANARY}]}, CANARY],
         "live_transcripts": {CANARY: [CANARY]},
         "error": CANARY,
     }
-    handle = registry.start(Job(record, lambda: result, None), capacity=3)
+    delegation = registry.start(Delegation(record, lambda: result), capacity=3)
+    handle = hc.DelegationHandle(registry, delegation)
     handle.result(timeout=10)
     found = everything(registry, file, handle.id)
     assert all(CANARY not in str(shown) for shown in found)

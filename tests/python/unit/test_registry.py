@@ -47,10 +47,12 @@ def test_a_refusal_names_the_numbers(registry: hc.DelegationRegistry) -> None:
         "finalizing": 0,
         "undelivered": 1,
         "dead": 0,
+        "parked": 0,
         "retained": 0,
         "dispatched": 1,
         "refused": 1,
         "discarded": 0,
+        "unsettled": 0,
         "ledger": registry.ledger.health(),
     }
 
@@ -191,3 +193,39 @@ def test_a_level_that_is_off_keeps_nothing(registry: hc.DelegationRegistry) -> N
         assert _core.take_log() is None
     finally:
         logging.getLogger("hermes_core").setLevel(logging.NOTSET)
+
+
+def test_each_change_of_a_level_is_noticed_by_the_next_call(
+    registry: hc.DelegationRegistry, logged: hc.CompletionQueue[logging.LogRecord]
+) -> None:
+    """The levels are not asked for at every call, but after every change."""
+    logger = logging.getLogger("hermes_core.registry")
+    silent: list[str] = []
+
+    def dispatched() -> str:
+        # The first call notices; a worker that looked just before may need the second.
+        for _ in range(2):
+            registry.dispatch(goal="a", runner=dict).result(30)
+        handle = registry.dispatch(goal="b", runner=dict)
+        handle.result(30)
+        return handle.id
+
+    def assert_logged(delegation_id: str) -> None:
+        message = ""
+        while f"dispatched id={delegation_id}" not in message:
+            message = logged.get(timeout=30).getMessage()
+            assert not any(f"dispatched id={one}" in message for one in silent)
+
+    try:
+        for _ in range(20):
+            logger.setLevel(logging.INFO)
+            assert_logged(dispatched())
+            logging.disable(logging.INFO)
+            silent.append(dispatched())
+            logging.disable(logging.NOTSET)
+            assert_logged(dispatched())
+            logger.setLevel(logging.ERROR)
+            silent.append(dispatched())
+    finally:
+        logging.disable(logging.NOTSET)
+        logger.setLevel(logging.NOTSET)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hermes_core._notification import notification_dedup_key, parse_session_key
+from hermes_core.text.notification import notification_dedup_key, parse_session_key
 
 
 def test_a_session_key_names_platform_chat_and_sometimes_a_thread() -> None:

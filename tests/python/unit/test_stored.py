@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import hermes_core as hc
-from hermes_core import _stored
+from hermes_core.ledger import rows as _stored
 
 ROW = {
     "delegation_id": "deleg_1",
@@ -83,9 +83,9 @@ def test_a_damaged_row_keeps_no_other_from_its_owner(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", FILL, str(file)], check=True, timeout=60)
     with contextlib.closing(sqlite3.connect(file)) as db, db:
         (first,) = db.execute("SELECT min(seq) FROM delegations").fetchone()
-        db.execute("UPDATE events SET event = substr(event, 1, 60) WHERE seq = ?", (first,))
-        db.execute("UPDATE records SET record = '[1' WHERE seq = ?", (first + 1,))
-        db.execute("DELETE FROM events WHERE seq = ?", (first + 2,))
+        db.execute("UPDATE delegations SET event = substr(event, 1, 60) WHERE seq = ?", (first,))
+        db.execute("UPDATE delegations SET record = '[1' WHERE seq = ?", (first + 1,))
+        db.execute("UPDATE delegations SET event = NULL WHERE seq = ?", (first + 2,))
     registry = hc.DelegationRegistry(ledger=file)
     assert len(registry.ledger.rows()) == 5
     box = registry.queue.mailbox(session_key="tui:1")

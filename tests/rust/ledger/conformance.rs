@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use hermes_core::ledger::Holder;
-use hermes_core::registry::Delivery;
+use hermes_core::state::Delivery;
 
 use super::*;
 
@@ -39,8 +39,10 @@ on_each! {
     what_was_delivered_is_over,
     a_new_epoch_parks_what_its_key_has_not_got_yet,
     an_empty_key_has_no_epochs,
-    a_dead_letter_is_listed_and_comes_back_by_hand,
+    a_dead_letter_is_listed_and_comes_back_when_asked,
     attempts_are_counted_when_somebody_looks,
+    what_is_held_is_dropped_by_its_holder,
+    what_its_holder_lets_go_of_is_dropped_as_was_asked,
     retention_takes_the_oldest_settled_rows_alone,
     retention_takes_what_is_too_old,
     whoever_runs_it_is_told_to_stop,
@@ -51,7 +53,7 @@ on_each! {
 type Open = fn(Retention) -> Opened;
 
 fn a_delegation_goes_from_dispatch_to_delivery(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     let mut asked = new("d");
     asked.owner = Arc::new(Owner {
         session_key: "agent:main".into(),
@@ -62,7 +64,7 @@ fn a_delegation_goes_from_dispatch_to_delivery(open: Open) {
     asked.idempotency_key = Some("once".into());
     done(&*ledger, Write::Dispatch(asked.clone()));
     let running = row(&*ledger, "d");
-    assert_eq!(running.hold, hold("d", NewDelegation::FENCE));
+    assert_eq!(running.claim, claim("d", NewDelegation::FENCE));
     assert_eq!(running.owner, asked.owner);
     assert_eq!(running.idempotency_key.as_deref(), Some("once"));
     assert_eq!((running.state, running.delivery), (State::Running, Delivery::NotYet));
@@ -76,7 +78,7 @@ fn a_delegation_goes_from_dispatch_to_delivery(open: Open) {
     assert_eq!((pending.holder, pending.completed_at), (Holder::Us, Some(2)));
     assert_eq!(pending.event.as_deref(), Some("{\"summary\":\"d\"}"));
 
-    done(&*ledger, Write::Ack(hold("d", 1)));
+    done(&*ledger, Write::Ack(claim("d", 1)));
     let delivered = row(&*ledger, "d");
     assert_eq!((delivered.state, delivered.delivery), (State::Completed, Delivery::Delivered));
     assert_eq!(delivered.holder, Holder::Nobody);
@@ -84,7 +86,7 @@ fn a_delegation_goes_from_dispatch_to_delivery(open: Open) {
 }
 
 fn rows_are_read_in_the_order_of_dispatch(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     for id in ["d", "b", "c", "a"] {
         dispatch(&*ledger, id);
     }
@@ -99,7 +101,7 @@ fn rows_are_read_in_the_order_of_dispatch(open: Open) {
 }
 
 fn an_id_is_given_once(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     dispatch(&*ledger, "d");
     let again = write(&*ledger, Write::Dispatch(new("d")));
     assert_eq!(again, Err(Error::DuplicateId { id: "d".into() }));
@@ -116,7 +118,7 @@ fn keyed(id: &str, key: &str, owner: Owner) -> Write {
 
 /// F32: the same task is not dispatched twice.
 fn a_key_is_one_delegation_of_its_owner(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     done(&*ledger, keyed("d", "once", owner("a")));
     assert_eq!(write(&*ledger, keyed("e", "once", owner("a"))), Ok(Outcome::Exists("d".into())));
     let later = Owner { epoch: std::num::NonZeroU32::new(2), ..owner("a") };
@@ -127,13 +129,13 @@ fn a_key_is_one_delegation_of_its_owner(open: Open) {
     done(&*ledger, keyed("g", "once", tab));
     done(&*ledger, keyed("h", "twice", owner("a")));
     done(&*ledger, finish("d"));
-    done(&*ledger, Write::Ack(hold("d", 1)));
+    done(&*ledger, Write::Ack(claim("d", 1)));
     assert_eq!(write(&*ledger, keyed("e", "once", owner("a"))), Ok(Outcome::Exists("d".into())));
 }
 
 /// F32, by many at once.
 fn of_many_at_once_with_one_key_one_is_dispatched(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     let start = Barrier::new(8);
     let outcomes: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
@@ -155,67 +157,69 @@ fn of_many_at_once_with_one_key_one_is_dispatched(open: Open) {
 }
 
 fn a_withdrawn_delegation_was_never_there(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     done(&*ledger, keyed("d", "once", owner("a")));
-    done(&*ledger, Write::Withdraw(hold("d", 1)));
+    done(&*ledger, Write::Withdraw(claim("d", 1)));
     assert_eq!(find(&*ledger, "d"), None);
     fenced(&*ledger, finish("d"));
     done(&*ledger, keyed("e", "once", owner("a")));
     done(&*ledger, finish("e"));
-    fenced(&*ledger, Write::Withdraw(hold("e", 1)));
+    fenced(&*ledger, Write::Withdraw(claim("e", 1)));
 }
 
-/// F11: whoever lost a hold cannot change what its successor has.
+/// F11: whoever lost a claim cannot change what its successor has.
 fn a_hold_that_was_taken_over_changes_nothing(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     dispatch(&*ledger, "d");
     done(&*ledger, finish("d"));
-    done(&*ledger, Write::Bury { hold: hold("d", 1), attempts: 3 });
+    done(&*ledger, Write::Bury { claim: claim("d", 1), attempts: 3 });
     done(&*ledger, Write::Redeliver("d".into()));
     let adopted = adopt(&*ledger, "d").unwrap();
-    assert!(adopted.hold.fence > 1);
+    assert!(adopted.claim.fence > 1);
     let before = row(&*ledger, "d");
     assert_eq!(before, adopted);
-    let late = || hold("d", 1);
+    let late = || claim("d", 1);
     fenced(&*ledger, Write::Withdraw(late()));
     fenced(&*ledger, finish("d"));
-    fenced(&*ledger, Write::Attempts { hold: late(), attempts: 9 });
+    fenced(&*ledger, Write::Attempts { claim: late(), attempts: 9 });
     fenced(&*ledger, Write::Ack(late()));
     fenced(&*ledger, Write::Reopen(late()));
-    fenced(&*ledger, Write::Bury { hold: late(), attempts: 9 });
+    fenced(&*ledger, Write::Bury { claim: late(), attempts: 9 });
     fenced(&*ledger, Write::Drop(late()));
     assert_eq!(row(&*ledger, "d"), before);
-    done(&*ledger, Write::Ack(adopted.hold));
+    done(&*ledger, Write::Ack(adopted.claim));
     fenced(&*ledger, Write::Reopen(late()));
 }
 
 /// F11: a delivered event does not come back, unless whoever took it gives it back.
 fn what_was_delivered_is_over(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     dispatch(&*ledger, "d");
     done(&*ledger, finish("d"));
-    done(&*ledger, Write::Ack(hold("d", 1)));
-    fenced(&*ledger, Write::Ack(hold("d", 1)));
-    fenced(&*ledger, Write::Drop(hold("d", 1)));
+    done(&*ledger, Write::Ack(claim("d", 1)));
+    // Under the same claim it is the same ack.
+    done(&*ledger, Write::Ack(claim("d", 1)));
+    fenced(&*ledger, Write::Ack(claim("d", 2)));
+    fenced(&*ledger, Write::Drop(claim("d", 1)));
     assert_eq!(adopt(&*ledger, "d"), None);
     assert!(ids(&*ledger, Which::Elsewhere).is_empty());
-    done(&*ledger, Write::Reopen(hold("d", 1)));
+    done(&*ledger, Write::Reopen(claim("d", 1)));
     let back = row(&*ledger, "d");
     assert_eq!((back.delivery, back.holder), (Delivery::Pending, Holder::Us));
     assert_eq!(back.settled_at, None);
-    done(&*ledger, Write::Ack(hold("d", 1)));
+    done(&*ledger, Write::Ack(claim("d", 1)));
 }
 
 fn a_new_epoch_parks_what_its_key_has_not_got_yet(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     for id in ["running", "pending", "delivered", "dead"] {
         dispatch(&*ledger, id);
     }
     for id in ["pending", "delivered", "dead"] {
         done(&*ledger, finish(id));
     }
-    done(&*ledger, Write::Ack(hold("delivered", 1)));
-    done(&*ledger, Write::Bury { hold: hold("dead", 1), attempts: 1 });
+    done(&*ledger, Write::Ack(claim("delivered", 1)));
+    done(&*ledger, Write::Bury { claim: claim("dead", 1), attempts: 1 });
     done(&*ledger, Write::Dispatch(NewDelegation { owner: owner("b").into(), ..new("other") }));
     done(&*ledger, Write::NewEpoch("a".into()));
     dispatch(&*ledger, "next");
@@ -230,7 +234,7 @@ fn a_new_epoch_parks_what_its_key_has_not_got_yet(open: Open) {
     assert_eq!(delivery("next"), Delivery::NotYet);
     assert_eq!(ids(&*ledger, Which::Running), ["running", "other", "next"]);
 
-    done(&*ledger, finish("running"));
+    assert_eq!(write(&*ledger, finish("running")), Ok(Outcome::Parked));
     let parked = row(&*ledger, "running");
     assert_eq!((parked.state, parked.delivery), (State::Completed, Delivery::Parked));
     assert_eq!(parked.holder, Holder::Nobody);
@@ -238,13 +242,13 @@ fn a_new_epoch_parks_what_its_key_has_not_got_yet(open: Open) {
     assert_eq!(adopt(&*ledger, "running"), None);
     assert!(ids(&*ledger, Which::Elsewhere).is_empty());
     // Its consumer had it by then.
-    done(&*ledger, Write::Ack(hold("pending", 1)));
+    done(&*ledger, Write::Ack(claim("pending", 1)));
     done(&*ledger, Write::Redeliver("running".into()));
     assert_eq!(ids(&*ledger, Which::Elsewhere), ["running"]);
 }
 
 fn an_empty_key_has_no_epochs(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     done(&*ledger, Write::Dispatch(NewDelegation { owner: owner("").into(), ..new("d") }));
     done(&*ledger, finish("d"));
     done(&*ledger, Write::NewEpoch("".into()));
@@ -252,12 +256,12 @@ fn an_empty_key_has_no_epochs(open: Open) {
 }
 
 /// F10: what had all its attempts is listed, and can be sent out again or dropped.
-fn a_dead_letter_is_listed_and_comes_back_by_hand(open: Open) {
-    let ledger = open(Retention::default());
+fn a_dead_letter_is_listed_and_comes_back_when_asked(open: Open) {
+    let ledger = open(KEEPS_ALL);
     for id in ["d", "e"] {
         dispatch(&*ledger, id);
         done(&*ledger, finish(id));
-        done(&*ledger, Write::Bury { hold: hold(id, 1), attempts: 5 });
+        done(&*ledger, Write::Bury { claim: claim(id, 1), attempts: 5 });
     }
     assert_eq!(ids(&*ledger, Which::Dead), ["d", "e"]);
     let dead = row(&*ledger, "d");
@@ -274,7 +278,6 @@ fn a_dead_letter_is_listed_and_comes_back_by_hand(open: Open) {
     assert_eq!((adopted.state, adopted.holder), (State::Completed, Holder::Us));
     // A live instance holds it now.
     fenced(&*ledger, Write::Redeliver("d".into()));
-    fenced(&*ledger, Write::Discard("d".into()));
 
     done(&*ledger, Write::Discard("e".into()));
     assert_eq!(row(&*ledger, "e").delivery, Delivery::Dropped);
@@ -285,11 +288,70 @@ fn a_dead_letter_is_listed_and_comes_back_by_hand(open: Open) {
     fenced(&*ledger, Write::Discard("nothing".into()));
 }
 
+/// An event that waits, and that its holder is asked to drop.
+fn asked_to_drop(ledger: &dyn Ledger, id: &str) {
+    dispatch(ledger, id);
+    done(ledger, finish(id));
+    notices(ledger);
+    assert_eq!(write(ledger, Write::Discard(id.into())), Ok(Outcome::Asked));
+    assert_eq!(notices(ledger), [Notice::Drop(claim(id, 1))]);
+    let asked = row(ledger, id);
+    assert_eq!((asked.delivery, asked.holder), (Delivery::Pending, Holder::Us));
+}
+
+/// F40: a drop by hand of what is held is asked of whoever holds it.
+fn what_is_held_is_dropped_by_its_holder(open: Open) {
+    let ledger = open(KEEPS_ALL);
+    dispatch(&*ledger, "runs");
+    fenced(&*ledger, Write::Discard("runs".into()));
+    asked_to_drop(&*ledger, "d");
+    done(&*ledger, Write::Drop(claim("d", 1)));
+    assert_eq!(row(&*ledger, "d").delivery, Delivery::Dropped);
+    fenced(&*ledger, Write::Discard("d".into()));
+    // It comes back as any other that was dropped, and is asked nothing.
+    done(&*ledger, Write::Redeliver("d".into()));
+    let adopted = adopt(&*ledger, "d").unwrap();
+    done(&*ledger, Write::GiveBack(adopted.claim));
+    assert_eq!(row(&*ledger, "d").delivery, Delivery::Pending);
+
+    // Whoever has it may deliver it first.
+    asked_to_drop(&*ledger, "e");
+    done(&*ledger, Write::Ack(claim("e", 1)));
+    assert_eq!(row(&*ledger, "e").delivery, Delivery::Delivered);
+    // But not take that back.
+    done(&*ledger, Write::Reopen(claim("e", 1)));
+    done(&*ledger, Write::GiveBack(claim("e", 1)));
+    assert_eq!(row(&*ledger, "e").delivery, Delivery::Dropped);
+}
+
+/// F40: it is nobody's then, and nobody gets it.
+fn what_its_holder_lets_go_of_is_dropped_as_was_asked(open: Open) {
+    let ways = [
+        Write::Bury { claim: claim("d", 1), attempts: 1 },
+        Write::Park(claim("d", 1)),
+        Write::GiveBack(claim("d", 1)),
+        Write::NewEpoch("a".into()),
+    ];
+    for way in ways {
+        let ledger = open(KEEPS_ALL);
+        asked_to_drop(&*ledger, "d");
+        done(&*ledger, way.clone());
+        let dropped = row(&*ledger, "d");
+        assert_eq!((dropped.delivery, dropped.holder), (Delivery::Dropped, Holder::Nobody));
+        assert!(dropped.settled_at.is_some());
+        // Whoever still has it in memory hears that it is gone, and delivers it no more.
+        assert!(notices(&*ledger).contains(&Notice::Drop(claim("d", 1))), "{way:?}");
+        fenced(&*ledger, Write::Ack(claim("d", 1)));
+        done(&*ledger, Write::Redeliver("d".into()));
+        assert!(adopt(&*ledger, "d").is_some());
+    }
+}
+
 fn attempts_are_counted_when_somebody_looks(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     dispatch(&*ledger, "d");
     done(&*ledger, finish("d"));
-    let receipt = ledger.submit(Write::Attempts { hold: hold("d", 1), attempts: 2 });
+    let receipt = ledger.submit(Write::Attempts { claim: claim("d", 1), attempts: 2 });
     // Read after what was submitted before.
     assert_eq!(row(&*ledger, "d").attempts, 2);
     assert_eq!(receipt.wait(Some(soon())), Ok(Outcome::Done));
@@ -297,12 +359,12 @@ fn attempts_are_counted_when_somebody_looks(open: Open) {
 
 /// F8: pruning never touches what was not delivered.
 fn retention_takes_the_oldest_settled_rows_alone(open: Open) {
-    let ledger = open(Retention { count: 5, ..Retention::default() });
+    let ledger = open(Retention { count: 5, ..KEEPS_ALL });
     for number in 0..60 {
         dispatch(&*ledger, &format!("kept{number}"));
         done(&*ledger, finish(&format!("kept{number}")));
     }
-    done(&*ledger, Write::Bury { hold: hold("kept1", 1), attempts: 1 });
+    done(&*ledger, Write::Bury { claim: claim("kept1", 1), attempts: 1 });
     done(&*ledger, Write::Dispatch(NewDelegation { owner: owner("b").into(), ..new("parked") }));
     done(&*ledger, Write::NewEpoch("b".into()));
     dispatch(&*ledger, "running");
@@ -310,7 +372,7 @@ fn retention_takes_the_oldest_settled_rows_alone(open: Open) {
         let id = format!("gone{number}");
         done(&*ledger, keyed(&id, &id, owner("c")));
         done(&*ledger, finish(&id));
-        done(&*ledger, Write::Ack(hold(&id, 1)));
+        done(&*ledger, Write::Ack(claim(&id, 1)));
     }
     let rows = ids(&*ledger, Which::Newest(usize::MAX));
     assert_eq!(rows.iter().filter(|id| id.starts_with("kept")).count(), 60);
@@ -323,22 +385,22 @@ fn retention_takes_the_oldest_settled_rows_alone(open: Open) {
 }
 
 fn retention_takes_what_is_too_old(open: Open) {
-    let ledger = open(Retention { age: Duration::ZERO, ..Retention::default() });
+    let ledger = open(Retention { age: Duration::ZERO, ..KEEPS_ALL });
     dispatch(&*ledger, "pending");
     done(&*ledger, finish("pending"));
     dispatch(&*ledger, "gone");
     done(&*ledger, finish("gone"));
-    done(&*ledger, Write::Ack(hold("gone", 1)));
+    done(&*ledger, Write::Ack(claim("gone", 1)));
     let gone_by = soon();
     while find(&*ledger, "gone").is_some() {
         assert!(Instant::now() < gone_by);
-        write(&*ledger, Write::Attempts { hold: hold("pending", 1), attempts: 1 }).unwrap();
+        write(&*ledger, Write::Attempts { claim: claim("pending", 1), attempts: 1 }).unwrap();
     }
     assert_eq!(ids(&*ledger, Which::Newest(9)), ["pending"]);
 }
 
 fn whoever_runs_it_is_told_to_stop(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     dispatch(&*ledger, "d");
     assert!(notices(&*ledger).is_empty());
     done(&*ledger, Write::Cancel("d".into()));
@@ -350,7 +412,7 @@ fn whoever_runs_it_is_told_to_stop(open: Open) {
 }
 
 fn what_is_flushed_is_there(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     assert!(ledger.flush(soon()));
     let receipts: Vec<_> =
         (0..2_000).map(|number| ledger.submit(Write::Dispatch(new(&number.to_string())))).collect();
@@ -366,14 +428,14 @@ fn what_is_flushed_is_there(open: Open) {
 }
 
 fn nothing_is_left_out_of_a_text(open: Open) {
-    let ledger = open(Retention::default());
+    let ledger = open(KEEPS_ALL);
     let text = "a\0b\u{fffd}\u{1f600}\n'\"--";
     let mut asked = new(text);
     asked.owner = owner(text).into();
     asked.record = text.into();
     done(&*ledger, keyed_as(asked, text));
     let read = row(&*ledger, text);
-    assert_eq!((&*read.hold.id, &*read.owner.session_key, &*read.record), (text, text, text));
+    assert_eq!((&*read.claim.id, &*read.owner.session_key, &*read.record), (text, text, text));
     assert_eq!(read.idempotency_key.as_deref(), Some(text));
     done(&*ledger, Write::NewEpoch(text.into()));
     assert_eq!(row(&*ledger, text).delivery, Delivery::Parked);

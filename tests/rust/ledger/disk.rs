@@ -86,7 +86,7 @@ fn a_newer_schema_is_left_as_it_is() {
 
     let ledger = process(&folder.file(), &Hands::new());
     let path = folder.file().display().to_string();
-    let newer = Error::LedgerNewer { path, found: 99, known: 1 };
+    let newer = Error::LedgerNewer { path, found: 99, known: 3 };
     assert_eq!(write(&*ledger, Write::Dispatch(new("e"))), Err(newer.clone()));
     assert_eq!(ledger.read(Which::Newest(9)), Err(newer.clone()));
     assert_eq!(notice(&*ledger), Notice::Failing(newer));
@@ -96,25 +96,102 @@ fn a_newer_schema_is_left_as_it_is() {
     // The newer release has put it right: the next use works.
     let ledger = process(&folder.file(), &Hands::new());
     write(&*ledger, Write::Dispatch(new("e"))).unwrap_err();
-    Connection::open(folder.file()).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    Connection::open(folder.file()).unwrap().pragma_update(None, "user_version", 3).unwrap();
     dispatch(&*ledger, "e");
     assert_eq!(ids(&*ledger, Which::Newest(9)), ["d", "e"]);
 }
 
-/// F17: no file is opened that somebody else's SQLite may have open.
-#[test]
-fn what_is_not_a_ledger_is_refused() {
-    let folder = Folder::new();
-    let other = folder.0.join("other.db");
-    Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
-    let before = fs::read(&other).unwrap();
-    for path in [other.clone(), folder.0.join("state.db")] {
-        let ledger = process(&path, &Hands::new());
-        let refused = write(&*ledger, Write::Dispatch(new("d"))).unwrap_err();
-        assert!(matches!(refused, Error::LedgerIo { .. }), "{refused}");
+/// A file as the first release made it, with a row in each state.
+fn a_file_of_schema_1(path: &Path) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../../../src/ledger/sqlite/sql/0001_delegations.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 1; PRAGMA application_id = 0x68636c67;").unwrap();
+    db.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    for (seq, (state, delivery, settled_at)) in (0i64..).zip([
+        ("running", "NULL", "NULL"),
+        ("completed", "'pending'", "NULL"),
+        ("error", "'delivered'", "7"),
+        ("completed", "'dropped'", "8"),
+        ("completed", "'dead'", "NULL"),
+        ("running", "'parked'", "NULL"),
+    ]) {
+        let ended = if state == "running" { "NULL" } else { "6" };
+        let long = "x".repeat(5_000);
+        db.execute_batch(&format!(
+            "INSERT INTO delegations VALUES ({seq}, 'd{seq}', NULL, 3, '{state}', {delivery}, 2,
+                'a', 'o', 'p', 4, 'k{seq}', 5, {ended}, {settled_at}, 0);
+            INSERT INTO records VALUES ({seq}, '{{\"goal\":\"{seq}\"}}');"
+        ))
+        .unwrap();
+        if ended != "NULL" {
+            let event = "INSERT INTO events VALUES (?1, ?2)";
+            db.execute(event, (seq, format!("{{\"summary\":\"{seq}{long}\"}}"))).unwrap();
+        }
     }
-    assert_eq!(fs::read(&other).unwrap(), before);
-    assert!(!folder.0.join("state.db").exists());
+}
+
+#[test]
+fn a_file_of_an_earlier_schema_is_read_and_brought_up_to_date() {
+    let folder = Folder::new();
+    a_file_of_schema_1(&folder.file());
+    let ledger = process(&folder.file(), &Hands::new());
+    let rows = ledger.read(Which::Newest(9)).unwrap();
+    let seen = |row: &Row| {
+        format!("{} {} {}", row.claim.id, row.state, row.delivery.name().unwrap_or("-"))
+    };
+    assert_eq!(
+        rows.iter().map(seen).collect::<Vec<_>>(),
+        [
+            "d0 lost -",
+            "d1 completed pending",
+            "d2 error delivered",
+            "d3 completed dropped",
+            "d4 completed dead",
+            "d5 lost parked"
+        ]
+    );
+    for (number, row) in rows.iter().enumerate() {
+        assert_eq!(row.idempotency_key.as_deref(), Some(&*format!("k{number}")));
+        assert_eq!(&*row.record, format!("{{\"goal\":\"{number}\"}}"));
+        let event = row.event.as_deref();
+        assert_eq!(event.is_some(), row.completed_at.is_some());
+        assert!(event.is_none_or(|event| event.contains(&format!("{number}xxx"))));
+        assert_eq!((row.claim.fence, row.attempts, row.dispatched_at), (3, 2, 5));
+    }
+    // What was in it is used as what comes later is.
+    assert!(adopt(&*ledger, "d0").is_some() && adopt(&*ledger, "d1").is_some());
+    done(&*ledger, Write::Ack(claim("d1", 4)));
+    done(&*ledger, Write::Redeliver("d4".into()));
+    dispatch(&*ledger, "later");
+    let known = Error::DuplicateId { id: "d2".into() };
+    assert_eq!(write(&*ledger, Write::Dispatch(new("d2"))), Err(known));
+    drop(ledger);
+
+    // The tables begin where they begin in a new file: a recovery relies on that.
+    let other = folder.0.join("new.db");
+    dispatch(&*process(&other, &Hands::new()), "d");
+    let roots = |path: &Path| -> Vec<(String, i64)> {
+        let db = Connection::open(path).unwrap();
+        let mut roots = db.prepare("SELECT name, rootpage FROM sqlite_schema").unwrap();
+        let roots = roots.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        roots.map(Result::unwrap).collect()
+    };
+    assert_eq!(roots(&folder.file()), roots(&other));
+}
+
+/// F17: a process with the first release that has the file open finds its statements at an end,
+/// looks anew, and refuses what is newer.
+#[test]
+fn an_earlier_release_that_has_the_file_open_cannot_go_on() {
+    let folder = Folder::new();
+    a_file_of_schema_1(&folder.file());
+    let earlier = Connection::open(folder.file()).unwrap();
+    let mut read =
+        earlier.prepare("SELECT * FROM delegations LEFT JOIN records USING (seq)").unwrap();
+    assert!(read.exists([]).unwrap());
+    dispatch(&*process(&folder.file(), &Hands::new()), "d");
+    assert!(read.exists([]).unwrap_err().to_string().contains("no such table"));
+    assert!(earlier.execute("INSERT INTO records VALUES (99, '')", []).is_err());
 }
 
 #[test]
@@ -126,7 +203,7 @@ fn a_folder_that_cannot_be_written_is_said() {
     assert_eq!(ledger.health().last_error, refused.to_string());
 }
 
-/// F9: what could not be written is kept, told of, and written once it can be.
+/// F9: what could not be written is kept, said, and written once it can be.
 #[test]
 fn what_cannot_be_written_is_written_later() {
     let folder = Folder::new();
@@ -142,7 +219,7 @@ fn what_cannot_be_written_is_written_later() {
     let error = write(&*ledger, finish("d")).unwrap_err();
     assert!(matches!(error, Error::LedgerIo { .. }), "{error}");
     assert_eq!(write(&*ledger, Write::Dispatch(new("f"))), Err(error.clone()));
-    write(&*ledger, Write::Ack(hold("d", 1))).unwrap_err();
+    write(&*ledger, Write::Ack(claim("d", 1))).unwrap_err();
     ledger.read(Which::Newest(9)).unwrap_err();
     assert_eq!(notice(&*ledger), Notice::Failing(error));
     let health = ledger.health();
@@ -194,15 +271,14 @@ fn a_result_is_kept_though_the_file_was_replaced() {
     let kept = row(&*ledger, "d");
     assert_eq!((kept.owner, &*kept.record), (owner("a").into(), "{\"goal\":\"d\"}"));
     assert_eq!(kept.event.as_deref(), Some("{\"summary\":\"d\"}"));
-    // The rest has nothing left that could come back.
-    done(&*ledger, Write::Ack(hold("e", 1)));
-    done(&*ledger, Write::Withdraw(hold("f", 1)));
-    done(&*ledger, Write::Ack(hold("d", 1)));
-    fenced(&*ledger, Write::Ack(hold("nothing", 1)));
-    assert_eq!(ids(&*ledger, Which::Newest(9)), ["d"]);
+    done(&*ledger, Write::Ack(claim("e", 1)));
+    done(&*ledger, Write::Withdraw(claim("f", 1)));
+    done(&*ledger, Write::Ack(claim("d", 1)));
+    fenced(&*ledger, Write::Ack(claim("nothing", 1)));
+    assert_eq!(ids(&*ledger, Which::Newest(9)), ["d", "e"]);
 }
 
-/// What another process put in its place is read, and not what is aside.
+/// What another process put in its place is read, with what is held here.
 #[test]
 fn the_file_in_place_is_read() {
     let folder = Folder::new();
@@ -213,7 +289,7 @@ fn the_file_in_place_is_read() {
             .unwrap();
     }
     dispatch(&*process(&folder.file(), &Hands::new()), "e");
-    assert_eq!(ids(&*ledger, Which::Newest(9)), ["e"]);
+    assert_eq!(ids(&*ledger, Which::Newest(9)), ["e", "d"]);
 }
 
 #[test]
@@ -225,7 +301,8 @@ fn a_row_that_was_deleted_by_hand_is_gone() {
     db.execute_batch("DELETE FROM delegations").unwrap();
     fenced(&*ledger, finish("d"));
     assert_eq!(find(&*ledger, "d"), None);
-    let texts: i64 = db.query_row("SELECT count(*) FROM records", [], |row| row.get(0)).unwrap();
+    let texts: i64 =
+        db.query_row("SELECT count(*) FROM long_records", [], |row| row.get(0)).unwrap();
     assert_eq!(texts, 0);
 }
 
@@ -256,7 +333,7 @@ fn a_lock_that_is_kept_is_an_error() {
     let busy = Error::LedgerBusy { path: folder.file().display().to_string() };
     assert_eq!(write(&*ledger, finish("d")), Err(busy));
     db.execute_batch("COMMIT").unwrap();
-    done(&*ledger, Write::Ack(hold("d", 1)));
+    done(&*ledger, Write::Ack(claim("d", 1)));
 }
 
 /// F17: the log is there for others while it is open, and what they commit is seen.
@@ -272,7 +349,7 @@ fn several_write_to_one_file_at_once() {
                     dispatch(&**ledger, &id);
                     done(&**ledger, finish(&id));
                     if round % 2 == 0 {
-                        done(&**ledger, Write::Ack(hold(&id, 1)));
+                        done(&**ledger, Write::Ack(claim(&id, 1)));
                     }
                 }
             });

@@ -1,4 +1,4 @@
-//! The ledger in memory and the one in a file, driven in step: they never differ.
+//! The ledger in a file and its model in memory, driven in step: they never differ.
 
 use proptest::prelude::*;
 
@@ -16,15 +16,15 @@ fn id() -> impl Strategy<Value = &'static str> {
     prop::sample::select(&IDS[..])
 }
 
-fn some_hold() -> impl Strategy<Value = Hold> {
+fn some_claim() -> impl Strategy<Value = Claim> {
     (id(), prop_oneof![4 => Just(1u64), 2 => Just(2), 1 => Just(3), 1 => Just(4)])
-        .prop_map(|(id, fence)| hold(id, fence))
+        .prop_map(|(id, fence)| claim(id, fence))
 }
 
 fn some_owner() -> impl Strategy<Value = Owner> {
     (prop::sample::select(vec!["", "k", "l"]), any::<bool>()).prop_map(|(key, tab)| Owner {
         session_key: key.into(),
-        origin_ui_session_id: if tab { "tab".into() } else { String::new() },
+        origin_ui_session_id: if tab { "tab".into() } else { "".into() },
         ..Owner::default()
     })
 }
@@ -37,19 +37,19 @@ fn some_write() -> impl Strategy<Value = Write> {
             let idempotency_key = key.map(Into::into);
             Write::Dispatch(NewDelegation { owner: owner.into(), idempotency_key, ..new(id) })
         }),
-        1 => some_hold().prop_map(Write::Withdraw),
-        6 => (some_hold(), state).prop_map(|(hold, state)| Write::Finish {
-            hold,
+        1 => some_claim().prop_map(Write::Withdraw),
+        6 => (some_claim(), state).prop_map(|(claim, state)| Write::Finish {
+            claim,
             state,
             event: "{}".into(),
             completed_at: 5,
         }),
-        2 => (some_hold(), 0u32..5)
-            .prop_map(|(hold, attempts)| Write::Attempts { hold, attempts }),
-        3 => some_hold().prop_map(Write::Ack),
-        2 => some_hold().prop_map(Write::Reopen),
-        2 => (some_hold(), 0u32..5).prop_map(|(hold, attempts)| Write::Bury { hold, attempts }),
-        2 => some_hold().prop_map(Write::Drop),
+        2 => (some_claim(), 0u32..5)
+            .prop_map(|(claim, attempts)| Write::Attempts { claim, attempts }),
+        3 => some_claim().prop_map(Write::Ack),
+        2 => some_claim().prop_map(Write::Reopen),
+        2 => (some_claim(), 0u32..5).prop_map(|(claim, attempts)| Write::Bury { claim, attempts }),
+        2 => some_claim().prop_map(Write::Drop),
         2 => prop::sample::select(vec!["", "k", "l"]).prop_map(|key| Write::NewEpoch(key.into())),
         3 => id().prop_map(|id| Write::Redeliver(id.into())),
         2 => id().prop_map(|id| Write::Discard(id.into())),
@@ -73,7 +73,15 @@ fn but_for_the_time(mut rows: Vec<Row>) -> Vec<Row> {
 }
 
 fn everything(ledger: &Opened) -> Vec<Vec<Row>> {
-    let all = [Which::Newest(9), Which::Newest(2), Which::Running, Which::Elsewhere, Which::Dead];
+    let all = [
+        Which::Newest(9),
+        Which::Newest(2),
+        Which::Running,
+        Which::Elsewhere,
+        Which::ElsewhereOf("k"),
+        Which::Free,
+        Which::Dead,
+    ];
     let each = IDS.into_iter().map(Which::One);
     all.into_iter().chain(each).map(|which| but_for_the_time(ledger.read(which).unwrap())).collect()
 }
@@ -84,7 +92,7 @@ proptest! {
     #[test]
     fn they_never_differ(steps in prop::collection::vec(some_step(), 1..60)) {
         let (memory, file) =
-            (in_memory(Retention::default()), in_a_file(Retention::default()));
+            (in_memory(KEEPS_ALL), in_a_file(KEEPS_ALL));
         for step in steps {
             match &step {
                 Step::Write(what) => {

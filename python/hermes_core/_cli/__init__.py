@@ -1,1 +1,0 @@
-"""What the command `hermes-core` does, a module for each kind of command."""

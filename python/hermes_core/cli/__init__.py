@@ -1,0 +1,1 @@
+"""What the command `hermes-core` does."""

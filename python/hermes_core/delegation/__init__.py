@@ -1,0 +1,1 @@
+"""The registry of delegations, and what runs, ends and restores them."""

@@ -1,0 +1,166 @@
+"""The rows of the gateway's own ledger, its `state.db`: touched by the gateway's functions alone.
+
+The gateway writes a row in the home that its context is in at a dispatch, and looks for it in the
+home that its context is in at a claim, which may be another. Here it is claimed, completed and
+released in the home that it is in.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hermes_core.gateway import versions
+from hermes_core.gateway.claims import CLAIM_SECONDS
+from hermes_core.gateway.home_ledgers import current_home, process_home
+from hermes_core.text import json
+
+Event = dict[str, Any]
+
+logger = logging.getLogger("hermes_core.gateway")
+
+#: What is called of the gateway's registry.
+FUNCTIONS = (
+    "claim_completion_delivery",
+    "complete_completion_delivery",
+    "release_completion_delivery",
+    "mark_completion_delivered",
+    "get_durable_delegation",
+    "restore_undelivered_completions",
+    "_persist_dispatch",
+    "_persist_completion",
+)
+
+_lock = threading.Lock()
+#: By delegation: the home of its row, where that is another than the process's, or was asked for.
+#: They outlast a stay of the core, as the rows do.
+_homes: dict[str, Path] = {}
+
+
+class HostRows:
+    """The rows, by the functions that the gateway's registry has when this is made."""
+
+    def __init__(self, registry: ModuleType) -> None:
+        own = vars(registry)
+        self._functions: dict[str, Callable[..., Any]] = {
+            name: own[name] for name in FUNCTIONS if name in own
+        }
+        #: When a consumer of this process has claimed what.
+        self._claimed: dict[str, float] = {}
+
+    def has(self, name: str) -> bool:
+        """Say whether it is known that a delegation has a row of the gateway's."""
+        return name in _homes
+
+    def note(self, name: str, home: Path) -> None:
+        """Remember in which home a delegation has its row."""
+        with _lock:
+            _homes.setdefault(name, home)
+
+    def note_put(self, event: Any) -> None:
+        """Remember the home of an event that the gateway puts in the context of its delegation."""
+        if isinstance(event, dict) and dict.get(event, "type") == "async_delegation":
+            name = dict.get(event, "delegation_id")
+            if isinstance(name, str) and (home := current_home()) != process_home():
+                self.note(name, home)
+
+    def call(self, function: str, name: Any, *arguments: Any) -> Any:
+        """Call one of the gateway's functions on a delegation, in the home of its row."""
+        home = _homes.get(name) if isinstance(name, str) else None
+        return self.call_in(home, function, name, *arguments)
+
+    def call_in(self, home: Path | None, function: str, *arguments: Any) -> Any:
+        """Call one of the gateway's functions in a home, or in that of the context."""
+        called = self._functions[function]
+        if home is None or home == current_home():
+            return called(*arguments)
+        return contextvars.copy_context().run(_run_in, home, called, arguments)
+
+    def restore(self) -> list[Event]:
+        """Return what is undelivered by the rows of the present home."""
+        found: queue.Queue[Event] = queue.Queue()
+        # Into a queue that nobody else knows: it puts while it holds a lock.
+        self._functions["restore_undelivered_completions"](found)
+        return list(found.queue)
+
+    def claim(self, name: Any, token: Any) -> bool:
+        """Claim a result by its row; True where there is none."""
+        claimed = bool(self.call("claim_completion_delivery", name, token))
+        if claimed and isinstance(name, str):
+            self._claimed[name] = time.monotonic()
+        return claimed
+
+    def end_claim(self, function: str, name: Any, token: Any) -> bool:
+        """Complete a claim, or release it."""
+        ended = bool(self.call(function, name, token))
+        if ended:
+            self._claimed.pop(name, None)
+        return ended
+
+    def is_claimed(self, name: str) -> bool:
+        """Say whether a consumer of this process has claimed a result, not too long ago."""
+        return time.monotonic() - self._claimed.get(name, -CLAIM_SECONDS) < CLAIM_SECONDS
+
+    def is_pending(self, name: str) -> bool:
+        """Say whether a delegation's result is undelivered by its row."""
+        row = self.call("get_durable_delegation", name)
+        return row is not None and row["delivery_state"] == "pending"
+
+    def write(self, ended: Iterable[tuple[Path, Event, Event]]) -> None:
+        """Write down results as the gateway would have: home, record and event of each.
+
+        What cannot be written is said in the log.
+        """
+        # In two rounds: what the first leaves unfinished the gateway does not count among the ended
+        # ones, of which it keeps so many.
+        written = [
+            (home, event)
+            for home, record, event in ended
+            if self._try(home, record, "_persist_dispatch", _plain(record))
+        ]
+        for home, event in written:
+            plain = _plain(event)
+            self._try(home, event, "_persist_completion", plain, result_of(plain))
+
+    def _try(self, home: Path, of: Event, function: str, *arguments: Any) -> bool:
+        try:
+            self.call_in(home, function, *arguments)
+        except Exception:
+            logger.exception("%s is not in the gateway's own ledger", of.get("delegation_id"))
+            return False
+        return True
+
+
+def known() -> tuple[str, ...]:
+    """Return the delegations that are known to have a row of the gateway's."""
+    with _lock:
+        return tuple(_homes)
+
+
+def result_of(event: Event) -> Event:
+    """Return the result that a runner gave, as far as its event tells."""
+    fields = _OF_A_BATCH if event.get("is_batch") else _OF_ONE
+    return {field: event[field] for field in fields if event.get(field) is not None}
+
+
+_OF_ONE = ("status", "summary", "error", "api_calls", "duration_seconds", "model", "exit_reason")
+_OF_A_BATCH = ("results", "live_transcripts", "error", "total_duration_seconds")
+
+
+def _plain(value: Event) -> Event:
+    """What of a dict goes into JSON: the gateway's writers raise for the rest."""
+    plain: Event = json.loads(json.dumps(value))
+    return plain
+
+
+def _run_in(home: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    importlib.import_module(versions.CONSTANTS).set_hermes_home_override(str(home))
+    return function(*arguments)

@@ -1,0 +1,1 @@
+"""Putting the core into a gateway, and taking it out again."""

@@ -1,0 +1,1 @@
+"""The file in which delegations and undelivered events survive the process."""

@@ -1,0 +1,1 @@
+"""The completion queue, its mailboxes and their deliveries."""

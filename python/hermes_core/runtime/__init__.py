@@ -1,0 +1,1 @@
+"""What everything else runs on: the log, event loops, worker threads."""

@@ -1,0 +1,1 @@
+"""Plain data, redaction, truncation and the notification's text."""
