@@ -334,8 +334,8 @@ pub trait Ledger: Send + Sync {
     /// lasts for some time yet by a clock that does not step. Waits for nobody.
     fn is_surely_ours(&self) -> bool;
 
-    /// Has [`Notice::Look`] come when this moment is over.
-    fn look_after(&self, at: Millis);
+    /// Has another [`Notice::Look`] come when this moment is over.
+    fn look_again(&self, at: Millis);
 
     /// The next notice, if there is one; else `signal` is set when there is. One waiter at a time.
     fn notice(&self, signal: &Arc<Signal>) -> Option<Notice>;

@@ -98,7 +98,7 @@ impl RowHandle {
 
     /// Has its owner here look at the ledger: somebody else had it meanwhile, and may let go of it.
     pub fn look_again(&self) {
-        self.ledger.look_after(0);
+        self.ledger.look_again(0);
     }
 
     /// Has it written how often its event was handed out.

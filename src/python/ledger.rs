@@ -136,8 +136,8 @@ impl PyLedger {
     }
 
     /// Has a "look" notice come after a time, in seconds since the epoch.
-    fn look_after(&self, at: f64) {
-        self.core.look_after(millis(at));
+    fn look_again(&self, at: f64) {
+        self.core.look_again(millis(at));
     }
 
     /// Appends the next notice, its kind, its text and a claim's fence, to `hand`, waiting up to `timeout` seconds;

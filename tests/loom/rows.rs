@@ -147,7 +147,7 @@ impl Ledger for Rows {
         true
     }
 
-    fn look_after(&self, _: Millis) {}
+    fn look_again(&self, _: Millis) {}
 
     fn notice(&self, _: &Arc<Signal>) -> Option<Notice> {
         None
@@ -216,7 +216,7 @@ impl Ledger for SlowRows {
         true
     }
 
-    fn look_after(&self, _: Millis) {}
+    fn look_again(&self, _: Millis) {}
 
     fn notice(&self, _: &Arc<Signal>) -> Option<Notice> {
         None

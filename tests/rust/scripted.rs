@@ -106,7 +106,7 @@ impl Ledger for Scripted {
         true
     }
 
-    fn look_after(&self, _: Millis) {}
+    fn look_again(&self, _: Millis) {}
 
     fn notice(&self, _: &Arc<Signal>) -> Option<Notice> {
         None

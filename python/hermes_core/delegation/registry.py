@@ -667,7 +667,7 @@ class DelegationRegistry(Lifecycle):
             if event_loop.is_running():
                 # Its thread looks: nothing here waits for a disk.
                 self._follow(self._ledger)
-                self._ledger.look_after(0.0)
+                self._ledger.look_again(0.0)
             else:
                 restore.try_to_take_over(self, interest)
 

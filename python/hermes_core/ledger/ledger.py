@@ -265,10 +265,10 @@ class Ledger(Uncopied):
         """Write down that an owner began a new epoch, see ``CompletionQueue.new_epoch``."""
         return None if self._core is None else self._core.new_epoch(session_key)
 
-    def look_after(self, at: float) -> None:
+    def look_again(self, at: float) -> None:
         """Have its followers look again at a time, in seconds since the epoch."""
         if self._core is not None:
-            self._core.look_after(at)
+            self._core.look_again(at)
 
     def _kept(self) -> list[dict[str, Any]]:
         """The rows of a ledger that has none of its own."""
@@ -322,7 +322,7 @@ class Ledger(Uncopied):
         core = getattr(self, "_core", None)
         if core is not None and self._thread:
             # Its thread looks, and sees that it is gone.
-            core.look_after(0.0)
+            core.look_again(0.0)
 
     def __repr__(self) -> str:
         return f"<Ledger {self.path or 'in memory'}>"

@@ -155,7 +155,7 @@ impl Ledger for SqliteLedger {
         self.sure.is_ours()
     }
 
-    fn look_after(&self, at: Millis) {
+    fn look_again(&self, at: Millis) {
         self.writer.put(Job::Look(at));
     }
 

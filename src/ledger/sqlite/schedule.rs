@@ -65,7 +65,7 @@ impl Schedule {
     }
 
     /// Has the writer look when this moment of the wall clock is over.
-    pub(super) fn look_after(&mut self, at: Millis) {
+    pub(super) fn look_again(&mut self, at: Millis) {
         let now = self.clock.now();
         let wait = at.saturating_sub(now.wall).max(0);
         let look_at = now.steady.saturating_add(wait);

@@ -153,7 +153,7 @@ impl WriterState {
                 Some(Job::Interest(user, has)) => {
                     self.instance.holdings.set_interest(user, has);
                 }
-                Some(Job::Look(at)) => self.instance.schedule.look_after(at),
+                Some(Job::Look(at)) => self.instance.schedule.look_again(at),
                 _ => {}
             }
         }

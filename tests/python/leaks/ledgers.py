@@ -31,7 +31,7 @@ def ended(t: Tracked, ledger: _core.Ledger, core: _core.Registry[Any]) -> Row:
 @case("_core.Adopted.rows", "_core.Adopted.give_back", "_core.Ledger.free")
 @case("_core.Ledger.set_interest", "_core.Ledger.another", "_core.Ledger.leave")
 @case("_core.release_all")
-@case("_core.Ledger.cancel", "_core.Ledger.new_epoch", "_core.Ledger.look_after")
+@case("_core.Ledger.cancel", "_core.Ledger.new_epoch", "_core.Ledger.look_again")
 @case("_core.Ledger.notice", "_core.Ledger.health", "_core.Ledger.flush", "_core.Ledger.release")
 @case(
     "_core.Registry.restore",
@@ -74,7 +74,7 @@ def native_ledgers(t: Tracked) -> None:
     assert not ledger.discard(name)
     assert not ledger.cancel(name)
     ledger.new_epoch(t.key)
-    ledger.look_after(0.0)
+    ledger.look_again(0.0)
     assert ledger.flush(30.0)
     hand: list[tuple[str, str, int]] = []
     while ledger.notice(t.soon, hand):
@@ -120,7 +120,7 @@ def ledgers_that_cannot_be_opened(t: Tracked) -> None:
 @case("Ledger.elsewhere", "Ledger.redeliver", "Ledger.drop", "Ledger.cancel", "Ledger.health")
 @case("Ledger.expect", "Ledger.expect_no_more", "Ledger.free")
 @case("Ledger.unclaimed", "Ledger.claim", "Ledger.stored", "Ledger.stored_dead_letters")
-@case("Ledger.new_epoch", "Ledger.look_after", "Ledger.keeps_texts", "Ledger._followers")
+@case("Ledger.new_epoch", "Ledger.look_again", "Ledger.keeps_texts", "Ledger._followers")
 @case("Ledger.flush", "Ledger.follow", "Ledger.is_followed_by", "Ledger.path")
 @case("Ledger._core", "Ledger._thread", "CompletionQueue.dead_letters")
 @case("DelegationRegistry.ledger", "DelegationRegistry.ledgers", "DelegationRegistry.live_work")
@@ -159,7 +159,7 @@ def ledgers(t: Tracked) -> None:
             refused(ValueError, ledger.claim, [handle.id])
         assert (ledger.stored(handle.id) is not None) is ledger.keeps_texts
         ledger.new_epoch(t.key)
-        ledger.look_after(0.0)
+        ledger.look_again(0.0)
         assert ledger.health()["failed"] == 0
         assert ledger.flush()
         assert ledger.is_followed_by(registry)

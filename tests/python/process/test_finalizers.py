@@ -38,6 +38,11 @@ class Reentrant:
             registry.dispatch(goal="from a finalizer", runner=dict, session_key="final")
         except (hc.AtCapacity, RuntimeError):
             pass
+        try:
+            with queue.mailbox(session_key="final") as box:
+                box.get(timeout=0).nack()
+        except (stdlib_queue.Empty, RuntimeError, hc.ShutDown):
+            pass
         if len(finalized) % 7 == 0:
             gc.collect()
         hc.format_process_notification({"type": "async_delegation", "session_key": "a"})
@@ -128,3 +133,47 @@ while len(finalized) < len(made):
 print(len(made) >= 75, len(finalized) - len(made))
 """
     run_many(script, 0, "True 0\n", share=0.1)
+
+
+def test_a_finalizer_opens_a_mailbox_over_a_ledger(run_many: RunMany) -> None:
+    """F39: it may run while its thread reads the file for another mailbox, or dispatches."""
+    script = """
+import gc, os, queue as stdlib_queue, sys, tempfile, threading
+import hermes_core as hc
+
+sys.setswitchinterval(1e-5)
+path = os.path.join(tempfile.mkdtemp(), "delegations.db")
+registry = hc.DelegationRegistry(capacity=100, ledger=path)
+queue, made, finalized = registry.queue, [], []
+
+class Cycle:
+    def __init__(self, key):
+        self.key, self.myself = key, self
+        made.append(None)
+
+    def __del__(self):
+        with queue.mailbox(session_key=self.key) as box:
+            try:
+                box.get(timeout=0).ack()
+            except stdlib_queue.Empty:
+                pass
+        finalized.append(None)
+
+def work(number):
+    for turn in range(10):
+        key = f"room-{number}"
+        Cycle(key)
+        registry.dispatch(goal="g", runner=dict, session_key=key).result(50)
+        with queue.mailbox(session_key=key):
+            Cycle(key)
+            gc.collect()
+
+threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+gc.collect()
+print(len(made), len(finalized))
+"""
+    run_many(script, 0, "60 60\n", share=0.05)

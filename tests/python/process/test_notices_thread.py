@@ -29,7 +29,7 @@ registry = Hears(queue, ledger=ledger, capacity=5000)
 
 def hears():
     looked.clear()
-    ledger.look_after(0.0)
+    ledger.look_again(0.0)
     return looked.wait(30)
 
 """

@@ -78,7 +78,7 @@ impl Ledger for MemoryLedger {
         true
     }
 
-    fn look_after(&self, _: Millis) {
+    fn look_again(&self, _: Millis) {
         // Nothing changes by time alone: there is nobody else whose lease could end.
     }
 

@@ -199,7 +199,7 @@ fn a_look_comes_when_it_was_asked_for() {
     let two = Two::new();
     dispatch(&*two.first, "d");
     let Holder::Other { until } = row(&*two.second, "d").holder else { panic!("it is held") };
-    two.second.look_after(until);
+    two.second.look_again(until);
     row(&*two.second, "d");
     assert!(notices(&*two.second).is_empty());
     two.second_clock.pass(LEASE);
@@ -215,7 +215,7 @@ fn a_look_that_finds_the_file_locked_comes_later() {
     let two = Two::new();
     dispatch(&*two.first, "d");
     let Holder::Other { until } = row(&*two.second, "d").holder else { panic!("it is held") };
-    two.second.look_after(until);
+    two.second.look_again(until);
     row(&*two.second, "d");
     let other = Connection::open(two.folder.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -305,7 +305,7 @@ fn a_look_comes_of_itself() {
     let machine = Machine { shares_writer: false, ..Machine::default() };
     let ledger = SqliteLedger::on(options(&folder.file()), machine);
     dispatch(&*ledger, "d");
-    ledger.look_after(0);
+    ledger.look_again(0);
     assert_eq!(notice(&*ledger), Notice::Look);
 }
 
