@@ -90,8 +90,6 @@ class Run:
         self.chat_gateway: ChatGateway | None = None
         self.cli: CliGateway | None = None
         self.wanted: dict[str, Wanted] = {}
-        # Whether the gateway's own Python runs the delegations.
-        self.by_host = not self.plugin
         self.missing: list[str] = []
 
     def run(self) -> int:
@@ -202,17 +200,9 @@ class Run:
         if not any(p.get("name") == PLUGIN and p.get("enabled") for p in plugins):
             raise Stuck(f"the gateway has not loaded the plugin {PLUGIN}")
         self.journal.wait(lambda: bool(self._said("tui")), START_SECONDS)
-        said, log = self._said("tui"), self._log()
-        if "hermes_core stands aside" in said + log:
-            self.by_host = True
-            self.screen.line("plugin   stands aside: this gateway is not one that the core knows")
-        elif trouble := self._not_served("tui"):
+        if trouble := self._not_served("tui"):
             raise Stuck(trouble)
-        else:
-            self.screen.line(f"plugin   {said.partition(': ')[2] or 'at work'}", clip=True)
-
-    def _log(self) -> str:
-        return "".join(p.read_text(errors="replace") for p in (self.home / "logs").glob("*.log"))
+        self.screen.line(f"plugin   {self._said('tui').partition(': ')[2]}", clip=True)
 
     def _said(self, front_end: str) -> str:
         """What the core said as it was put in place in a front end's process."""
@@ -223,11 +213,7 @@ class Run:
         """What is wrong with how the core serves a front end, by what it said there itself."""
         said = self._said(front_end)
         if not said:
-            # In a gateway that is known by its version alone it says so in the log.
-            anywhere = self.journal.first("core")
-            return (
-                f"the core does not say that it serves the {front_end} gateway" if anywhere else ""
-            )
+            return f"the core does not say that it serves the {front_end} gateway"
         for part in ("registry", "queue"):
             how = f"{part} {'by shape' if self.options.unseen else 'exact'}"
             if how not in said:
@@ -240,8 +226,8 @@ class Run:
         place(tasks, self._histories(), self.journal)
         tasks += seen_by_model(self.journal, UNSEEN)
         table(self.screen, tasks, self.journal)
-        self.missing += problems(tasks, self.wanted, self.script, by_host=self.by_host)
-        if not self.by_host and not self.real:
+        self.missing += problems(tasks, self.wanted, self.script, by_host=not self.plugin)
+        if self.plugin and not self.real:
             self.missing += filter(None, map(self._not_served, ("tui", "chats", "cli")))
         for kind, words in (
             ("model.failed", "the scripted model failed:"),
