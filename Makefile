@@ -43,9 +43,10 @@ test-pythons: ## the tests that need no gateway, on every CPython from 3.11 to 3
 	    -m pytest -q tests/python/unit tests/python/process tests/python/leaks \
 	    tests/python/differential/test_queue.py
 
-differential: env gateways ## generated events and operations through the gateway's code and ours, at length
+differential: env gateways ## generated events, operations and gateways through theirs and ours, at length
 	HERMES_CORE_EXAMPLES=long $(TEST) -m pytest -q tests/python/differential $(ARGS)
 	PYTHONPATH=.run/gateways/0.19.0 HERMES_CORE_EXAMPLES=long $(TEST) -m pytest -q $(LATER) $(ARGS)
+	HERMES_CORE_EXAMPLES=long $(TEST) -m pytest -q tests/python/gateway/test_unseen.py $(ARGS)
 
 loom: ## models of the core, in every interleaving with up to three forced switches
 	RUSTFLAGS="--cfg loom" cargo test --profile loom --no-default-features --target-dir target/loom --test loom
