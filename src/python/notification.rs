@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
@@ -126,7 +127,9 @@ pub(super) fn session_key_plain<'py>(
     let Some(parts) = parse_session_key(&bytes) else { return Ok(None) };
     let text = |part: &[u8]| match std::str::from_utf8(part) {
         Ok(text) => Ok(PyString::new(py, text).into_any()),
-        Err(_) => PyBytes::new(py, part).call_method1("decode", ("utf-8", "surrogatepass")),
+        Err(_) => {
+            PyBytes::new(py, part).call_method1(intern!(py, "decode"), ("utf-8", "surrogatepass"))
+        }
     };
     let found = PyDict::new(py);
     found.set_item("platform", text(parts.platform)?)?;
@@ -360,7 +363,8 @@ fn local_time(py: Python<'_>, instant: &Number) -> PyResult<Option<String>> {
     }
     // Outside four digits platforms differ in how they write a year.
     let time = py.import("time")?;
-    let (localtime, strftime) = (time.getattr("localtime")?, time.getattr("strftime")?);
+    let (localtime, strftime) =
+        (time.getattr(intern!(py, "localtime"))?, time.getattr(intern!(py, "strftime"))?);
     if !localtime.is_exact_instance_of::<PyCFunction>()
         || !strftime.is_exact_instance_of::<PyCFunction>()
     {

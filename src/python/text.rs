@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -39,7 +40,7 @@ fn length(text: &Bound<'_, PyString>) -> usize {
 
 #[cold]
 fn is_ascii(text: &Bound<'_, PyString>) -> bool {
-    let answer = text.call_method0(pyo3::intern!(text.py(), "isascii"));
+    let answer = text.call_method0(intern!(text.py(), "isascii"));
     answer.is_ok_and(|answer| answer.is_truthy().unwrap_or(false))
 }
 
@@ -68,7 +69,9 @@ impl<'py> Text<'py> {
 
     /// The same, in memory of its own.
     fn encode(&self) -> PyResult<Vec<u8>> {
-        let encoded = self.text.call_method1("encode", ("utf-8", "surrogatepass"))?;
+        // CPython's cache of attributes would keep a name that is made for each call.
+        let encode = intern!(self.text.py(), "encode");
+        let encoded = self.text.call_method1(encode, ("utf-8", "surrogatepass"))?;
         Ok(encoded.cast::<PyBytes>()?.as_bytes().to_vec())
     }
 

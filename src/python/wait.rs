@@ -42,7 +42,7 @@ fn current_thread() -> u64 {
 fn refuse_greenlets(py: Python<'_>) -> PyResult<()> {
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let modules = MODULES.get_or_try_init(py, || {
-        let modules = py.import("sys")?.getattr("modules")?;
+        let modules = py.import("sys")?.getattr(intern!(py, "modules"))?;
         modules.cast_into::<PyDict>().map(Bound::unbind).map_err(PyErr::from)
     })?;
     let modules = modules.bind(py);
