@@ -7,6 +7,7 @@ use super::capacity::Capacity;
 use super::ids::Ids;
 use super::record::Record;
 use crate::event::Selector;
+use crate::ledger::Write;
 use crate::queue::{CompletionQueue, Directory, Handle, Tally};
 use crate::state::{Delivery, Stage, State};
 use crate::sync::signal::Signal;
@@ -275,10 +276,15 @@ impl<P, T> DelegationRegistry<P, T> {
         }
     }
 
-    /// Forgets everything; runners that still run end unheard. Returns the payloads, to be dropped
-    /// where dropping is safe.
+    /// Forgets everything; runners that still run end unheard, and their rows are lost, for whoever may
+    /// have them. Returns the payloads, to be dropped where dropping is safe.
     pub fn clear(&self) -> Vec<P> {
         let records = self.table.0.lock().clear();
+        for record in records.iter().filter(|record| !record.state.is_terminal()) {
+            if let Some(row) = record.handle.row() {
+                row.submit(Write::GiveBack);
+            }
+        }
         records.into_iter().map(|record| record.let_go()).collect()
     }
 

@@ -105,7 +105,8 @@ pub enum Write {
     /// Its event, which waits, is parked: it came back after its owner had begun a new epoch. Nobody
     /// holds the row any more.
     Park(Claim),
-    /// It was taken over, and its event not put anywhere: it waits, held by nobody.
+    /// It was taken over, and its event not put anywhere: it waits, held by nobody. One that runs, and
+    /// whose end nobody will hear of, is lost.
     GiveBack(Claim),
     /// Its event had all its attempts. Nobody holds the row any more. As late as `Attempts`.
     Bury {
@@ -355,6 +356,7 @@ pub trait Ledger: Send + Sync {
     fn leave(&self) {}
 
     /// Another instance on the same file, with its own claims and notices; none where there is but one.
+    /// As this one reads it, what that holds is held by [`Holder::Us`].
     fn another(&self) -> Option<Arc<dyn Ledger>> {
         None
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hermes_core.delegation.events import Ended
-    from hermes_core.ledger.ledger import Ledger
+    from hermes_core.ledger.ledger import Instance, Ledger
 
     #: What a worker does: run a delegation, or publish its end.
     Work = tuple["Lifecycle", Delegation, Ended | None]
@@ -171,8 +171,8 @@ class Lifecycle(Uncopied):
         """A delegation that was dispatched before, here or in another process."""
         raise NotImplementedError
 
-    def _follow(self, ledger: Ledger) -> None:
-        """Act on a ledger's notices."""
+    def _follow(self, ledger: Ledger) -> Instance:
+        """The ledger as this registry uses it, which acts on its notices."""
         raise NotImplementedError
 
     def _truncated(self, event: dict[str, Any]) -> dict[str, Any]:

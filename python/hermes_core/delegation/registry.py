@@ -16,7 +16,7 @@ from hermes_core.delegation.lifecycle import RETENTION, Lifecycle
 from hermes_core.delegation.runners import is_coroutine_function
 from hermes_core.ledger import ledger as ledgers
 from hermes_core.ledger import rows
-from hermes_core.ledger.ledger import Ledger
+from hermes_core.ledger.ledger import Instance, Ledger
 from hermes_core.queue.completion_queue import CompletionQueue
 from hermes_core.queue.keys import session_keys_of
 from hermes_core.runtime import event_loop, log
@@ -377,10 +377,10 @@ class DelegationRegistry(Lifecycle):
             delegation.ledger = ledger = self._ledger
         elif ledger._core is None:
             ledger.follow(self)
-        text = ""
+        text, core = "", None
         if ledger.keeps_texts:
             text = json.dumps(record)
-            self._follow(ledger)
+            core = self._follow(ledger).core
         return (
             delegation_id or None,
             capacity,
@@ -388,7 +388,7 @@ class DelegationRegistry(Lifecycle):
             owner,
             delegation,
             delegation.key,
-            ledger._core,
+            core,
             text,
             record["dispatched_at"],
         )
@@ -537,7 +537,7 @@ class DelegationRegistry(Lifecycle):
         if not ledger.redeliver(delegation_id):
             return False
         # The ledger's thread may have taken it over by now, for a mailbox that waits for it.
-        claimed = ledger.claim([delegation_id])
+        claimed = self._follow(ledger).claim([delegation_id])
         try:
             for row in claimed.rows():
                 restore.put(self, ledger, claimed, row, True)
@@ -603,12 +603,14 @@ class DelegationRegistry(Lifecycle):
             LedgerError: the ledger cannot be read.
         """
         keys = tuple(session_keys_of(session_keys, may_be_empty=True))
+        ledger = ledger or self._ledger
         # What nobody waits for is asked for once.
         interest = restore.Interest(
             self if owner is None else owner,
             lambda: keys,
             owns,
-            ledger or self._ledger,
+            ledger,
+            ledger.follow(self),
             proven,
             self._interests.forget,
         )
@@ -630,14 +632,21 @@ class DelegationRegistry(Lifecycle):
         return (None if known is None else known[0].ledger) or self._ledger
 
     def clear(self) -> None:
-        """Forget every delegation; runners that still run end unheard. A file keeps its rows."""
+        """Forget every delegation; runners that still run end unheard.
+
+        A file keeps its rows: what ran is lost, and free for others at once. What waits in the queue
+        is delivered from there.
+        """
         # The delegations are dropped by this frame, not by the native one.
         self._core.clear()
+        for ledger in self.ledgers():
+            if ledger.is_followed_by(self):
+                ledger.follow(self).begin_anew()
 
-    def _follow(self, ledger: Ledger) -> None:
-        """Act on a ledger's notices, and have it hear of new epochs."""
-        ledger.follow(self)
+    def _follow(self, ledger: Ledger) -> Instance:
+        """The ledger as this registry uses it, which acts on its notices, and writes new epochs."""
         self.queue.listen(self)
+        return ledger.follow(self)
 
     def _kept_for(self, ledger: Ledger) -> Iterable[dict[str, Any]]:
         """The rows of what was dispatched to a ledger that has none of its own."""
@@ -661,16 +670,23 @@ class DelegationRegistry(Lifecycle):
     ) -> None:
         if self._ledger.keeps_texts:
             interest = restore.Interest(
-                mailbox, session_keys, owns, self._ledger, False, self._interests.forget, True
+                mailbox,
+                session_keys,
+                owns,
+                self._ledger,
+                self._follow(self._ledger),
+                False,
+                self._interests.forget,
+                True,
             )
             self._interests.remember(interest)
             if event_loop.is_running():
                 # Its thread looks: nothing here waits for a disk.
-                self._follow(self._ledger)
                 self._ledger.look_again(0.0)
             else:
                 restore.try_to_take_over(self, interest)
 
     def _epoch_began(self, session_key: str) -> Iterable[_core.Receipt]:
-        receipts = [one.new_epoch(session_key) for one in self.ledgers() if one.exists()]
+        ledgers = [one for one in self.ledgers() if one.exists()]
+        receipts = [one.follow(self).new_epoch(session_key) for one in ledgers]
         return [receipt for receipt in receipts if receipt is not None]

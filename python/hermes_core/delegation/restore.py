@@ -14,7 +14,7 @@ from hermes_core._core import Adopted, LedgerError
 from hermes_core.delegation.delegation import Delegation
 from hermes_core.delegation.lifecycle import Lifecycle
 from hermes_core.ledger import rows
-from hermes_core.ledger.ledger import Ledger
+from hermes_core.ledger.ledger import Instance, Ledger
 from hermes_core.ledger.lost import lost
 from hermes_core.runtime import log
 from hermes_core.text import json
@@ -37,6 +37,8 @@ class Interest:
     Attributes:
         place: by what the owner is known: owners may be equal, and their code is not to run here.
         owner: a weak reference to them.
+        ledger: where it is looked for.
+        instance: the ledger as the registry uses it.
         session_keys: gives the session keys that are theirs now.
         owns: says of an event whether it is theirs, where a key does not.
         proven: whether every consumer of this process may have it.
@@ -46,6 +48,7 @@ class Interest:
     __slots__ = (
         "__weakref__",
         "by_address",
+        "instance",
         "ledger",
         "owner",
         "owns",
@@ -60,6 +63,7 @@ class Interest:
         session_keys: Callable[[], Iterable[str]],
         owns: Callable[[Any], object] | None,
         ledger: Ledger,
+        instance: Instance,
         proven: bool,
         gone: Callable[[Interest], object],
         by_address: bool = False,
@@ -68,6 +72,7 @@ class Interest:
         self.session_keys = session_keys
         self.owns = owns
         self.ledger = ledger
+        self.instance = instance
         self.proven = proven
         self.by_address = by_address
         interest = weakref.ref(self)
@@ -96,13 +101,13 @@ class Interests:
     def remember(self, interest: Interest) -> None:
         """Keep an interest in place of its owner's earlier one."""
         self._all[interest.place] = interest
-        interest.ledger.expect()
+        interest.instance.expect()
 
     def forget(self, interest: Interest) -> None:
         """Its owner is gone."""
         if self._all.get(interest.place) is interest:
             del self._all[interest.place]
-            interest.ledger.expect_no_more()
+            interest.instance.expect_no_more()
 
     def want(self, ledger: Ledger) -> bool:
         """Whether anybody expects anything from a ledger."""
@@ -127,14 +132,14 @@ def take_over(registry: Lifecycle, interest: Interest) -> int:
     if not ledger.keeps_texts:
         return 0
     # First: what comes free later is heard of, also where there is nothing yet.
-    registry._follow(ledger)
+    instance = registry._follow(ledger)
     if not ledger.exists():
         return 0
     if interest.owns is None:
         keys = frozenset(interest.session_keys()) - {""}
-        rows = [row for key in keys for row in ledger.unclaimed(key)]
+        rows = [row for key in keys for row in instance.unclaimed(key)]
     else:
-        rows = ledger.unclaimed()
+        rows = instance.unclaimed()
     return _take_over(registry, ledger, [interest], rows)
 
 
@@ -142,8 +147,9 @@ def look(registry: Lifecycle, ledger: Ledger, interests: list[Interest]) -> int:
     """As ``take_over``, of all that is expected of a ledger, with one question to it."""
     if not interests or not ledger.exists():
         return 0
+    instance = registry._follow(ledger)
     asks = any(interest.owns is not None for interest in interests)
-    rows = ledger.unclaimed() if asks else ledger.free()
+    rows = instance.unclaimed() if asks else instance.free()
     return _take_over(registry, ledger, interests, rows)
 
 
@@ -154,7 +160,7 @@ def _take_over(
     wanted = _wanted(interests, free)
     count = 0
     if wanted:
-        claimed = ledger.claim(list(wanted))
+        claimed = registry._follow(ledger).claim(list(wanted))
         try:
             for row in claimed.rows():
                 interest, texts = wanted[row["delegation_id"]]
@@ -167,8 +173,7 @@ def _take_over(
 
 def take_over_one(registry: Lifecycle, ledger: Ledger, delegation_id: str) -> None:
     """Put the event of one row into the registry's queue, if no other process was quicker."""
-    registry._follow(ledger)
-    claimed = ledger.claim([delegation_id])
+    claimed = registry._follow(ledger).claim([delegation_id])
     try:
         for row in claimed.rows():
             put(registry, ledger, claimed, row, True)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
             """Whether anybody waits for what may come free."""
 
 
-__all__ = ["Ledger"]
+__all__ = ["Instance", "Ledger"]
 
 #: Seconds for which a process that says nothing holds its delegations.
 LEASE_SECONDS = 30.0
@@ -69,7 +69,7 @@ _IN_MEMORY = {
 #: A notice: its kind, its text or the id of a delegation, and the fence of its claim.
 _Notice = tuple[str, str, int]
 #: What follows from a notice, in the frames of the ledger's own thread.
-_Act = Callable[["Ledger", str, int], None]
+_Act = Callable[["Follower", "Ledger", str, int], None]
 
 
 class Ledger(Uncopied):
@@ -77,7 +77,8 @@ class Ledger(Uncopied):
 
     The file is opened for writing, or made, when something is first written to it or taken over
     from it; until then a look at it changes nothing. Several registries and processes may use one
-    file at once; it is not for a file that anything else opens.
+    file at once, each registry an ``Instance`` of its own; it is not for a file that anything else
+    opens.
 
     Args:
         path: the file, an SQLite database; ``None`` for one that shows what the registries which
@@ -94,7 +95,7 @@ class Ledger(Uncopied):
         ValueError: the durability is none of the two, or a number is negative.
     """
 
-    __slots__ = ("__weakref__", "_core", "_followers", "_thread", "keeps_texts", "path")
+    __slots__ = ("__weakref__", "_core", "_instances", "keeps_texts", "path")
 
     _instead = "make another with the same path, in another process too"
 
@@ -114,10 +115,10 @@ class Ledger(Uncopied):
         # Also without a file: it says what is wrong with the numbers. Nothing is opened yet.
         core = _core.Ledger(self.path or os.devnull, durability, lease, keep_seconds, keep_rows)
         self._core: _core.Ledger | None = core if self.keeps_texts else None
-        #: Those that dispatch to it, or took over from it.
-        self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()
-        #: The process whose thread hears its notices.
-        self._thread = 0
+        #: Of those that dispatch to it, or took over from it.
+        self._instances: weakref.WeakKeyDictionary[Follower, Instance] = (
+            weakref.WeakKeyDictionary()
+        )
         if self.path is not None:
             _opened.add(self)
             child_exit.arrange()
@@ -216,7 +217,8 @@ class Ledger(Uncopied):
         """
         if self._core is None:
             runs = any(row["delegation_id"] == delegation_id for row in self.running())
-            _cancel(self, delegation_id)
+            for follower in self._followers():
+                follower._cancel_asked_for(delegation_id)
             return runs
         return self._core.cancel(delegation_id)
 
@@ -233,25 +235,9 @@ class Ledger(Uncopied):
         """Wait until all is on disk, ``timeout`` seconds at most; whether it is."""
         return self._core is None or self._core.flush(timeout)
 
-    def unclaimed(self, session_key: str | None = None) -> list[dict[str, Any]]:
-        """The rows of ``elsewhere``, their texts as they are stored; or those of one session key,
-        without their texts."""
-        return [] if self._core is None else self._core.elsewhere(session_key)
-
-    def free(self) -> list[dict[str, Any]]:
-        """The rows of ``unclaimed`` that can be claimed now, without their texts."""
-        return [] if self._core is None else self._core.free()
-
-    def claim(self, delegation_ids: list[str]) -> _core.Adopted:
-        """Make rows of ``unclaimed`` this process's own; those that no other was quicker with. What
-        is not put on a queue is given back with what this returns.
-
-        Raises:
-            ValueError: the ledger is in memory.
-        """
-        if self._core is None:
-            raise ValueError("a ledger in memory has nothing to claim")
-        return self._core.adopt(delegation_ids)
+    def unclaimed(self) -> list[dict[str, Any]]:
+        """The rows of ``elsewhere``, their texts as they are stored."""
+        return [] if self._core is None else self._core.elsewhere(None)
 
     def stored(self, delegation_id: str) -> dict[str, Any] | None:
         """As ``get``, with the texts as they are stored."""
@@ -261,18 +247,19 @@ class Ledger(Uncopied):
         """As ``dead_letters``, with the texts as they are stored."""
         return [] if self._core is None else self._core.dead()
 
-    def new_epoch(self, session_key: str) -> _core.Receipt | None:
-        """Write down that an owner began a new epoch, see ``CompletionQueue.new_epoch``."""
-        return None if self._core is None else self._core.new_epoch(session_key)
-
     def look_again(self, at: float) -> None:
         """Have its followers look again at a time, in seconds since the epoch."""
         if self._core is not None:
             self._core.look_again(at)
 
+    def _followers(self) -> list[Follower]:
+        """Those that dispatch to it, or took over from it."""
+        followers = [reference() for reference in self._instances.keyrefs()]
+        return [follower for follower in followers if follower is not None]
+
     def _kept(self) -> list[dict[str, Any]]:
         """The rows of a ledger that has none of its own."""
-        kept = [row for follower in tuple(self._followers) for row in follower._kept_for(self)]
+        kept = [row for follower in self._followers() for row in follower._kept_for(self)]
         kept.sort(key=lambda row: row["dispatched_at"])
         return kept
 
@@ -280,49 +267,25 @@ class Ledger(Uncopied):
         """The registries that keep a row of this id."""
         return [
             follower
-            for follower in tuple(self._followers)
+            for follower in self._followers()
             if any(row["delegation_id"] == delegation_id for row in follower._kept_for(self))
         ]
 
-    def follow(self, follower: Follower) -> None:
-        """Have a registry act on the notices about its delegations, as long as it is there.
+    def follow(self, follower: Follower) -> Instance:
+        """The ledger as a registry uses it; as long as that is there, it acts on its notices.
 
         Where no thread can be started for that now, the next call tries again.
         """
-        self._followers.add(follower)
-        if self.path is not None and self._thread != os.getpid():
-            self._attend([])
-
-    def _attend(self, hand: list[_Notice]) -> None:
-        self._thread = os.getpid()
-        try:
-            attendant = _Attendant((weakref.ref(self), hand))
-            workers.start_thread("hermes-core-notices", _attend, attendant)
-        except BaseException as exc:
-            self._thread = 0
-            if not isinstance(exc, Exception):
-                raise
-            log.ledger_error("no thread can be started yet to hear of others' rows: %s", exc)
-
-    def expect(self) -> None:
-        """Somebody waits for what comes free."""
-        if self._core is not None:
-            self._core.set_interest(True)
-
-    def expect_no_more(self) -> None:
-        """One of those who waited for what comes free is gone."""
-        if self._core is not None and not any(one._wants(self) for one in tuple(self._followers)):
-            self._core.set_interest(False)
+        instance = self._instances.get(follower)
+        if instance is None:
+            new = Instance(self, follower, None if self._core is None else self._core.another())
+            instance = self._instances.setdefault(follower, new)
+        instance.attend()
+        return instance
 
     def is_followed_by(self, follower: Follower) -> bool:
         """Whether a registry acts on its notices."""
-        return follower in self._followers
-
-    def __del__(self) -> None:
-        core = getattr(self, "_core", None)
-        if core is not None and self._thread:
-            # Its thread looks, and sees that it is gone.
-            core.look_again(0.0)
+        return follower in self._instances
 
     def __repr__(self) -> str:
         return f"<Ledger {self.path or 'in memory'}>"
@@ -340,87 +303,168 @@ def _decoded(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "record": record, "event": rows.event(row, record)}
 
 
-class _Attendant(tuple["weakref.ref[Ledger]", "list[_Notice]"]):
+class Instance:
+    """A ledger as one registry uses it: what that dispatched or took over is held by this alone.
+
+    It is given up, for the others to have at once, when the registry is gone, and with it the
+    events that wait in its queue or are at a consumer's.
+    """
+
+    __slots__ = ("__weakref__", "_follower", "_ledger", "_thread", "core")
+
+    def __init__(self, ledger: Ledger, follower: Follower, core: _core.Ledger | None) -> None:
+        #: What holds it, ``None`` in memory.
+        self.core = core
+        self._ledger = weakref.ref(ledger)
+        self._follower = weakref.ref(follower)
+        #: The process whose thread hears its notices.
+        self._thread = 0
+
+    def unclaimed(self, session_key: str | None = None) -> list[dict[str, Any]]:
+        """The rows of undelivered events and lost delegations that it does not hold, their texts as
+        they are stored; or those of one session key, without their texts."""
+        return [] if self.core is None else self.core.elsewhere(session_key)
+
+    def free(self) -> list[dict[str, Any]]:
+        """The rows of ``unclaimed`` that can be claimed now, without their texts."""
+        return [] if self.core is None else self.core.free()
+
+    def claim(self, delegation_ids: list[str]) -> _core.Adopted:
+        """Make rows of ``unclaimed`` its own; those that no other was quicker with. What is not put
+        on a queue is given back with what this returns.
+
+        Raises:
+            ValueError: the ledger is in memory.
+        """
+        if self.core is None:
+            raise ValueError("a ledger in memory has nothing to claim")
+        return self.core.adopt(delegation_ids)
+
+    def new_epoch(self, session_key: str) -> _core.Receipt | None:
+        """Write down that an owner began a new epoch, see ``CompletionQueue.new_epoch``."""
+        return None if self.core is None else self.core.new_epoch(session_key)
+
+    def expect(self) -> None:
+        """Somebody waits for what comes free."""
+        if self.core is not None:
+            self.core.set_interest(True)
+
+    def expect_no_more(self) -> None:
+        """One of those who waited for what comes free is gone."""
+        ledger, follower = self._ledger(), self._follower()
+        if self.core is None or ledger is None or follower is None:
+            return
+        if not follower._wants(ledger):
+            self.core.set_interest(False)
+
+    def begin_anew(self) -> None:
+        """Hold no more of what was held so far than waits in the queue, or is at a consumer's."""
+        before, ledger, follower = self.core, self._ledger(), self._follower()
+        if before is None or ledger is None or follower is None:
+            return
+        self.core = before.another()
+        if follower._wants(ledger):
+            self.core.set_interest(True)
+        if self._thread:
+            # Its thread looks, and hears the new one.
+            before.look_again(0.0)
+
+    def attend(self) -> None:
+        """Have the registry act on the notices about its delegations, by a thread of its own."""
+        if self.core is not None and self._thread != os.getpid():
+            self._attend([])
+
+    def _attend(self, hand: list[_Notice]) -> None:
+        self._thread = os.getpid()
+        try:
+            attendant = _Attendant((weakref.ref(self), hand))
+            workers.start_thread("hermes-core-notices", _attend, attendant)
+        except BaseException as exc:
+            self._thread = 0
+            if not isinstance(exc, Exception):
+                raise
+            log.ledger_error("no thread can be started yet to hear of others' rows: %s", exc)
+
+    def act(self, kind: str, text: str, fence: int) -> None:
+        """Act on a notice."""
+        # Again, if it was something thrown in that ended it.
+        for _ in range(2):
+            try:
+                ledger, follower = self._ledger(), self._follower()
+                if ledger is not None and follower is not None:
+                    _ACTS[kind](follower, ledger, text, fence)
+                return
+            except BaseException as exc:
+                log.exception(exc, "a notice of a ledger could not be acted on: %s", kind)
+                if isinstance(exc, Exception):
+                    return
+
+    def __del__(self) -> None:
+        if self.core is not None and self._thread:
+            # Its thread looks, and sees that it is gone.
+            self.core.look_again(0.0)
+
+
+class _Attendant(tuple["weakref.ref[Instance]", "list[_Notice]"]):
     """What a notices thread attends to, and the notice that it has in hand. If the thread ends
-    while the ledger lives, as what another thread throws into it may have it, another goes on."""
+    while its registry lives, as what another thread throws into it may have it, another goes on."""
 
     __slots__ = ()
 
     def __del__(self) -> None:
-        ledger_ref, hand = self
-        ledger = ledger_ref()
-        if ledger is not None and ledger._thread == os.getpid():
+        instance_ref, hand = self
+        instance = instance_ref()
+        if instance is not None and instance._thread == os.getpid():
             # Now, or where no thread can be started, at the next use.
-            ledger._attend(hand)
+            instance._attend(hand)
 
 
 def _attend(attendant: _Attendant) -> None:
-    """Act on a ledger's notices as long as it lives; the loop of its thread."""
-    ledger_ref, hand = attendant
+    """Act on an instance's notices as long as it lives; the loop of its thread."""
+    instance_ref, hand = attendant
     while True:
         # What another thread throws into this one may come anywhere.
         with suppress(BaseException):
-            if not _attend_some(ledger_ref, hand):
+            if not _attend_some(instance_ref, hand):
                 return
 
 
-def _attend_some(ledger_ref: weakref.ref[Ledger], hand: list[_Notice]) -> bool:
-    """The same until something is thrown in; False once the ledger is gone."""
-    ledger = ledger_ref()
-    core = None if ledger is None else ledger._core
-    if core is None:
-        return False
-    while ledger is not None:
+def _attend_some(instance_ref: weakref.ref[Instance], hand: list[_Notice]) -> bool:
+    """The same until something is thrown in; False once the instance is gone."""
+    while (instance := instance_ref()) is not None and (core := instance.core) is not None:
         if hand:
-            _act(ledger, *hand[0])
+            instance.act(*hand[0])
             hand.clear()
-        del ledger
+        del instance
         core.notice(None, hand)
-        ledger = ledger_ref()
     return False
 
 
-def _act(ledger: Ledger, kind: str, text: str, fence: int) -> None:
-    # Again, if it was something thrown in that ended it.
-    for _ in range(2):
-        try:
-            _ACTS[kind](ledger, text, fence)
-            return
-        except BaseException as exc:
-            log.exception(exc, "a notice of a ledger could not be acted on: %s", kind)
-            if isinstance(exc, Exception):
-                return
+def _cancel(follower: Follower, ledger: Ledger, delegation_id: str, _: int) -> None:
+    follower._cancel_asked_for(delegation_id)
 
 
-def _cancel(ledger: Ledger, delegation_id: str, _: int = 0) -> None:
-    for follower in tuple(ledger._followers):
-        follower._cancel_asked_for(delegation_id)
+def _park(follower: Follower, ledger: Ledger, delegation_id: str, _: int) -> None:
+    follower._parked_elsewhere(delegation_id)
 
 
-def _park(ledger: Ledger, delegation_id: str, _: int) -> None:
-    for follower in tuple(ledger._followers):
-        follower._parked_elsewhere(delegation_id)
+def _drop(follower: Follower, ledger: Ledger, delegation_id: str, fence: int) -> None:
+    follower._drop_asked_for(delegation_id, fence)
 
 
-def _drop(ledger: Ledger, delegation_id: str, fence: int) -> None:
-    for follower in tuple(ledger._followers):
-        follower._drop_asked_for(delegation_id, fence)
+def _look(follower: Follower, ledger: Ledger, *_: object) -> None:
+    follower._look(ledger)
 
 
-def _look(ledger: Ledger, *_: object) -> None:
-    for follower in tuple(ledger._followers):
-        follower._look(ledger)
-
-
-def _failing(ledger: Ledger, text: str, _: int) -> None:
+def _failing(follower: Follower, ledger: Ledger, text: str, _: int) -> None:
     _logger().error("delegations are in memory alone for now: %s", text)
 
 
-def _recovered(ledger: Ledger, *_: object) -> None:
+def _recovered(follower: Follower, ledger: Ledger, *_: object) -> None:
     _logger().warning("the ledger %s is written again, and nothing is missing in it", ledger.path)
 
 
-def _warning(ledger: Ledger, text: str, _: int) -> None:
+def _warning(follower: Follower, ledger: Ledger, text: str, _: int) -> None:
     _logger().warning("%s", text)
 
 

@@ -199,11 +199,13 @@ class Mailbox(Uncopied):
 
         def session_keys() -> Iterable[str]:
             mailbox = box()
-            return () if mailbox is None else mailbox.session_keys or ()
+            if mailbox is None or mailbox.is_closed:
+                return ()
+            return mailbox.session_keys or ()
 
         def owns(event: Any) -> bool:
             mailbox = box()
-            return mailbox is not None and mailbox._is_own(event)
+            return mailbox is not None and not mailbox.is_closed and mailbox._is_own(event)
 
         for listener in listeners:
             listener._mailbox_opened(self, session_keys, owns if self._owns else None)

@@ -142,6 +142,12 @@ impl Holdings {
         self.all.iter().find(|one| one.us == us).map(|one| one.user)
     }
 
+    /// The instances of a user: itself, and those that are another of it.
+    pub(super) fn instances_of(&self, user: User) -> Vec<i64> {
+        let is_of = |one: &&Holding| one.user == user || one.terms.of == Some(user);
+        self.all.iter().filter(is_of).map(|one| one.us).collect()
+    }
+
     /// All of them.
     pub(super) fn users(&self) -> Vec<User> {
         self.all.iter().map(|one| one.user).collect()

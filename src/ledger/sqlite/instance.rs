@@ -155,9 +155,10 @@ impl Instance {
             }
             let now = self.schedule.now();
             let us = self.holdings.of(user).map_or(0, |one| one.us);
+            let ours = self.holdings.instances_of(user);
             let mut read = || {
                 self.look(file, now)?;
-                rows::read(&file.db, self.reader(us, now), question)
+                rows::read(&file.db, self.reader(us, &ours, now), question)
             };
             read().map_err(|error| file.failure(&error))
         })
@@ -188,11 +189,12 @@ impl Instance {
             return self.read(file, user, question);
         }
         let us = self.holdings.of(user).map_or(0, |one| one.us);
+        let ours = &*self.holdings.instances_of(user);
         let (now, clock) = (self.schedule.now(), self.schedule.clock_id());
         let others = self.peeked.get_or_insert_with(|| Instances::of(clock, file.is_shared()));
         let rows = file.look(|db| {
             others.look(db, now)?;
-            rows::read(db, Reader { us, now, instances: others }, question)
+            rows::read(db, Reader { us, ours, now, instances: others }, question)
         })?;
         Ok(rows.unwrap_or_default())
     }
@@ -284,8 +286,8 @@ impl Instance {
         Ok(())
     }
 
-    fn reader(&self, us: i64, now: Moment) -> Reader<'_> {
-        Reader { us, now, instances: &self.instances }
+    fn reader<'a>(&'a self, us: i64, ours: &'a [i64], now: Moment) -> Reader<'a> {
+        Reader { us, ours, now, instances: &self.instances }
     }
 
     /// What an instance is that has asked for something before.
@@ -448,8 +450,8 @@ impl Instance {
         Ok(match job {
             Job::Write(user, write, _) => Done::Written(self.write_one(file, *user, now, write)?),
             Job::Adopt(user, ids, _) => {
-                let reader = self.reader(self.us(*user), now);
-                Done::Adopted(rows::adopt(&file.db, reader, ids)?)
+                let us = self.us(*user);
+                Done::Adopted(rows::adopt(&file.db, self.reader(us, &[us], now), ids)?)
             }
             Job::Release(user, _) | Job::Leave(user) => {
                 pass(Step::Release)?;
@@ -517,6 +519,7 @@ impl Instance {
     pub(super) fn follow_up(&mut self, user: User, write: Write, written: &Written, file: u64) {
         match &written.effect {
             Effect::None | Effect::Again | Effect::LetGo => {}
+            Effect::Lost => self.status.publish_to_others(user, &Notice::Look),
             Effect::Parked(ids) => ids.iter().for_each(|id| self.holdings.let_go(id)),
             Effect::Look => self.status.publish(Notice::Look),
         }

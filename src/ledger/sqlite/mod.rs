@@ -54,6 +54,8 @@ pub use self::machine::Machine;
 pub struct SqliteLedger {
     writer: Arc<Writer>,
     user: User,
+    /// The one that it is another instance of.
+    of: Option<User>,
     lease: Millis,
     sure: Arc<Sure>,
 }
@@ -68,13 +70,13 @@ impl SqliteLedger {
     #[doc(hidden)]
     pub fn on(options: Options, machine: Machine) -> Arc<Self> {
         let lease = millis(options.lease);
-        Self::of(Writer::of(options, machine), lease)
+        Self::of(Writer::of(options, machine), lease, None)
     }
 
     /// One more user of a writer, which is counted in already.
-    fn of(writer: Arc<Writer>, lease: Millis) -> Arc<Self> {
-        let (user, sure) = writer.user(lease);
-        Arc::new(Self { writer, user, lease, sure })
+    fn of(writer: Arc<Writer>, lease: Millis, of: Option<User>) -> Arc<Self> {
+        let (user, sure) = writer.user(lease, of);
+        Arc::new(Self { writer, user, of, lease, sure })
     }
 }
 
@@ -196,7 +198,8 @@ impl Ledger for SqliteLedger {
     fn another(&self) -> Option<Arc<dyn Ledger>> {
         // There is a user: us.
         let is_open = self.writer.write_queue.enter();
-        is_open.then(|| Self::of(self.writer.clone(), self.lease) as Arc<dyn Ledger>)
+        let of = self.of.or(Some(self.user));
+        is_open.then(|| Self::of(self.writer.clone(), self.lease, of) as Arc<dyn Ledger>)
     }
 
     fn set_interest(&self, has: bool) {

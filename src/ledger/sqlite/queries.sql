@@ -93,6 +93,13 @@ UPDATE delegations SET holder = NULL
 WHERE id = ?1 AND state <> 'running' AND fence = ?2 AND holder = ?3
     AND delivery IN ('pending', 'parked');
 
+-- name: give_up
+-- Has a claimed row that runs wait as lost, for whoever may have it.
+UPDATE delegations
+SET state = 'lost', delivery = ifnull(delivery, 'pending'), completed_at = ?4, holder = NULL,
+    fence = fence + 1, cancel_requested = 0
+WHERE id = ?1 AND fence = ?2 AND holder = ?3 AND state = 'running';
+
 -- name: park_running
 -- Parks what runs for a session key (?1); it stays held by whoever runs it.
 UPDATE delegations SET delivery = 'parked'

@@ -53,6 +53,8 @@ impl From<Which<'_>> for Question {
 pub(super) struct Reader<'a> {
     /// The instance.
     pub(super) us: i64,
+    /// It, and those that are another of it.
+    pub(super) ours: &'a [i64],
     /// The present.
     pub(super) now: Moment,
     /// Who else there is.
@@ -63,7 +65,7 @@ impl Reader<'_> {
     /// Who holds a row: its holder, and until when that said it does if the file knows it.
     fn holder(&self, holder: Option<i64>, until: Option<Millis>) -> Holder {
         match (holder, until) {
-            (Some(holder), _) if holder == self.us => Holder::Us,
+            (Some(holder), _) if self.ours.contains(&holder) => Holder::Us,
             (Some(holder), Some(_)) if self.instances.knows(holder) => {
                 let left = self.instances.left(holder, self.now);
                 let until = |left| self.now.wall.saturating_add(left);
@@ -97,8 +99,10 @@ pub(super) fn read(
             rows.retain(|row| row.state == State::Running);
             Ok(rows)
         }
-        Question::Elsewhere => all(db, reader, sql::ELSEWHERE, [us]),
-        Question::ElsewhereOf(key) => all(db, reader, sql::ELSEWHERE_OF, params![us, key]),
+        Question::Elsewhere => Ok(others(all(db, reader, sql::ELSEWHERE, [us])?)),
+        Question::ElsewhereOf(key) => {
+            Ok(others(all(db, reader, sql::ELSEWHERE_OF, params![us, key])?))
+        }
         Question::Free => all(db, reader, sql::FREE, []),
         Question::Dead => all(db, reader, sql::DEAD, []),
     }
@@ -120,6 +124,12 @@ pub(super) fn adopt(
     // By the file's own count: a wall clock may have been set back in between.
     adopted.sort_by_key(|(seq, _)| *seq);
     Ok(adopted.into_iter().map(|(_, row)| row).collect())
+}
+
+/// Those of these rows that none of our instances holds.
+fn others(mut rows: Vec<Row>) -> Vec<Row> {
+    rows.retain(|row| row.holder != Holder::Us);
+    rows
 }
 
 fn one(db: &Connection, reader: Reader, id: &str) -> rusqlite::Result<Option<Row>> {

@@ -85,6 +85,13 @@ impl Status {
         self.0.0.lock().publish(notice);
     }
 
+    /// Has every user but this one hear of it.
+    pub(super) fn publish_to_others(&self, user: User, notice: &Notice) {
+        let mut state = self.0.0.lock();
+        let others = state.subscribers.iter_mut().filter(|one| one.user != user);
+        others.for_each(|one| one.notices.push(notice.clone()));
+    }
+
     /// The file is open.
     pub(super) fn opened(&self) {
         let mut state = self.0.0.lock();

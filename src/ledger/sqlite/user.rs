@@ -46,6 +46,8 @@ impl Sure {
 pub(super) struct Terms {
     /// The term of its lease.
     pub(super) lease: Millis,
+    /// The user that it is an instance of, if it is: what it holds is that one's, too, as that reads it.
+    pub(super) of: Option<User>,
     /// For it to see without the writer's lock.
     pub(super) sure: Arc<Sure>,
 }

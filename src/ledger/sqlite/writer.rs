@@ -104,12 +104,12 @@ impl Writer {
         Self { path, shares_writer, write_queue, status, clock, lock: Arc::new(lock) }
     }
 
-    /// One user more, with a lease of so long: its number, and until when what it holds is surely its
-    /// own.
-    pub(super) fn user(&self, lease: Millis) -> (User, Arc<Sure>) {
+    /// One user more, with a lease of so long, an instance of another one perhaps: its number, and until
+    /// when what it holds is surely its own.
+    pub(super) fn user(&self, lease: Millis, of: Option<User>) -> (User, Arc<Sure>) {
         let sure = Sure::new(self.clock.clone());
         // A lease that is over at once could not be renewed in time.
-        let terms = Terms { lease: lease.max(30), sure: sure.clone() };
+        let terms = Terms { lease: lease.max(30), of, sure: sure.clone() };
         (self.status.subscribe(terms), sure)
     }
 

@@ -49,6 +49,8 @@ pub(super) enum Effect {
     Look,
     /// There is something that others may adopt; whoever let go of it has had his chance.
     LetGo,
+    /// The same of what ran, and comes free this once: the others of this process hear of it.
+    Lost,
 }
 
 impl Written {
@@ -72,7 +74,7 @@ impl Written {
 
     /// Whether others wait for what it did.
     pub(super) fn changes_others(&self) -> bool {
-        matches!(self.effect, Effect::Look | Effect::LetGo)
+        matches!(self.effect, Effect::Look | Effect::LetGo | Effect::Lost)
     }
 
     /// That it changed something.
@@ -136,9 +138,15 @@ pub(super) fn write<'a>(
         Write::Reopen(claim) => claimed(db, context, sql::REOPEN, claim)?,
         Write::Park(claim) => claimed(db, context, sql::PARK, claim)?,
         Write::GiveBack(claim) => {
-            let written = Written::changed(claimed(db, context, sql::GIVE_BACK, claim)?);
-            let effect = if written.is_done() { Effect::LetGo } else { Effect::None };
-            return Ok(written.with(effect));
+            if claimed(db, context, sql::GIVE_BACK, claim)? > 0 {
+                return Ok(Written::changed(1).with(Effect::LetGo));
+            }
+            let mut give_up = db.prepare_cached(sql::GIVE_UP)?;
+            let given_up = params![&*claim.id, fence(claim), context.us, context.now];
+            return Ok(match give_up.execute(given_up)? {
+                0 => Written::fenced(),
+                lost => Written::changed(lost).with(Effect::Lost),
+            });
         }
         Write::NewEpoch(session_key) => return park(db, context, session_key),
         Write::Redeliver(id) => {

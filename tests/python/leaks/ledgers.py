@@ -118,11 +118,10 @@ def ledgers_that_cannot_be_opened(t: Tracked) -> None:
 @case("Ledger.exists", "Ledger.open", "Ledger.get", "Ledger.rows")
 @case("Ledger.running", "Ledger.dead_letters")
 @case("Ledger.elsewhere", "Ledger.redeliver", "Ledger.drop", "Ledger.cancel", "Ledger.health")
-@case("Ledger.expect", "Ledger.expect_no_more", "Ledger.free")
-@case("Ledger.unclaimed", "Ledger.claim", "Ledger.stored", "Ledger.stored_dead_letters")
-@case("Ledger.new_epoch", "Ledger.look_again", "Ledger.keeps_texts", "Ledger._followers")
+@case("Ledger.unclaimed", "Ledger.stored", "Ledger.stored_dead_letters")
+@case("Ledger.look_again", "Ledger.keeps_texts", "Ledger._instances")
 @case("Ledger.flush", "Ledger.follow", "Ledger.is_followed_by", "Ledger.path")
-@case("Ledger._core", "Ledger._thread", "CompletionQueue.dead_letters")
+@case("Ledger._core", "CompletionQueue.dead_letters")
 @case("DelegationRegistry.ledger", "DelegationRegistry.ledgers", "DelegationRegistry.live_work")
 @case("DelegationRegistry.dead_letters", "DelegationRegistry.redeliver", "DelegationRegistry.drop")
 @case("DelegationRegistry.event", "DelegationRegistry.restore")
@@ -152,13 +151,16 @@ def ledgers(t: Tracked) -> None:
         assert registry.restore(session_keys=[t.key], owner=t.queue) == 0
         assert registry.restore(owns=lambda event: False) == 0
         assert ledger.unclaimed() == ledger.stored_dead_letters() == []
-        assert ledger.free() == []
+        instance = ledger.follow(registry)
+        assert instance.unclaimed() == instance.free() == []
         if ledger.keeps_texts:
-            assert ledger.claim([handle.id]).rows() == []
+            assert instance.claim([handle.id]).rows() == []
         else:
-            refused(ValueError, ledger.claim, [handle.id])
+            refused(ValueError, instance.claim, [handle.id])
         assert (ledger.stored(handle.id) is not None) is ledger.keeps_texts
-        ledger.new_epoch(t.key)
+        instance.new_epoch(t.key)
+        instance.expect()
+        instance.expect_no_more()
         ledger.look_again(0.0)
         assert ledger.health()["failed"] == 0
         assert ledger.flush()

@@ -43,6 +43,7 @@ on_each! {
     attempts_are_counted_when_somebody_looks,
     what_is_held_is_dropped_by_its_holder,
     what_its_holder_lets_go_of_is_dropped_as_was_asked,
+    what_runs_and_is_given_back_is_lost,
     retention_takes_the_oldest_settled_rows_alone,
     retention_takes_what_is_too_old,
     whoever_runs_it_is_told_to_stop,
@@ -323,6 +324,29 @@ fn what_is_held_is_dropped_by_its_holder(open: Open) {
     done(&*ledger, Write::GiveBack(claim("e", 1)));
     assert_eq!(row(&*ledger, "e").delivery, Delivery::Dropped);
 }
+
+/// F40: nobody will hear of its end; whoever wants it has it at once.
+fn what_runs_and_is_given_back_is_lost(open: Open) {
+    let ledger = open(KEEPS_ALL);
+    dispatch(&*ledger, "d");
+    fenced(&*ledger, Write::GiveBack(claim("d", 2)));
+    done(&*ledger, Write::GiveBack(claim("d", 1)));
+    let lost = row(&*ledger, "d");
+    assert_eq!((lost.state, lost.delivery, lost.holder), LOST);
+    assert!(lost.completed_at.is_some() && lost.event.is_none());
+    for late in [Write::GiveBack(claim("d", 1)), Write::Withdraw(claim("d", 1))] {
+        fenced(&*ledger, late);
+    }
+    assert_eq!(adopt(&*ledger, "d").unwrap().state, State::Lost);
+
+    dispatch(&*ledger, "parked");
+    done(&*ledger, Write::NewEpoch("a".into()));
+    done(&*ledger, Write::GiveBack(claim("parked", 1)));
+    assert_eq!(row(&*ledger, "parked").delivery, Delivery::Parked);
+    assert_eq!(adopt(&*ledger, "parked"), None);
+}
+
+const LOST: (State, Delivery, Holder) = (State::Lost, Delivery::Pending, Holder::Nobody);
 
 /// F40: it is nobody's then, and nobody gets it.
 fn what_its_holder_lets_go_of_is_dropped_as_was_asked(open: Open) {

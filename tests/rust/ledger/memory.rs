@@ -136,9 +136,21 @@ impl Rows {
                     kept.row.holder = Holder::Nobody;
                 })
             }
-            Write::GiveBack(claim) => self
-                .held(&claim, |row| row.delivery == Delivery::Pending)
-                .map(|kept| kept.row.holder = Holder::Nobody),
+            Write::GiveBack(claim) => {
+                let may =
+                    |row: &Row| row.state == State::Running || row.delivery == Delivery::Pending;
+                self.held(&claim, may).map(|kept| {
+                    kept.row.holder = Holder::Nobody;
+                    if kept.row.state == State::Running {
+                        kept.row.state = State::Lost;
+                        kept.row.completed_at = Some(now);
+                        kept.row.claim.fence += 1;
+                        if kept.row.delivery == Delivery::NotYet {
+                            kept.row.delivery = Delivery::Pending;
+                        }
+                    }
+                })
+            }
             Write::Bury { claim, attempts } => {
                 self.held(&claim, |row| row.delivery == Delivery::Pending).map(|kept| {
                     kept.row.attempts = attempts;

@@ -582,6 +582,52 @@ fn a_ledger_that_leaves_goes_on_as_another() {
     done(&*second, Write::Ack(claim("d", 2)));
 }
 
+/// F40: instances of one ledger hold nothing of each other's; as the ledger reads it, all is held here.
+#[test]
+fn another_instance_holds_its_own() {
+    let folder = Folder::new();
+    let ledger = SqliteLedger::new(options(&folder.file()));
+    let first = ledger.another().unwrap();
+    let second = first.another().unwrap();
+    pending(&ledger, "nobody's registry");
+    for (one, id) in [(&first, "first"), (&second, "second")] {
+        dispatch(&**one, id);
+        done(&**one, finish(id));
+        dispatch(&**one, &format!("{id} runs"));
+    }
+    assert_eq!(row(&*first, "first").holder, Holder::Us);
+    assert!(matches!(row(&*first, "second").holder, Holder::Other { .. }));
+    assert_eq!(ids(&*first, Which::Elsewhere), ["nobody's registry", "second", "second runs"]);
+    assert_eq!(ids(&*first, Which::ElsewhereOf("a")), ["nobody's registry", "second"]);
+    for id in ["nobody's registry", "first", "first runs", "second", "second runs"] {
+        assert_eq!(row(&*ledger, id).holder, Holder::Us, "{id}");
+    }
+    assert!(ids(&*ledger, Which::Elsewhere).is_empty());
+    assert!(ids(&*ledger, Which::ElsewhereOf("a")).is_empty());
+    assert_eq!(adopt(&*ledger, "first"), None);
+    fenced(&*second, Write::Ack(claim("first", 1)));
+    // A request is heard by whom it concerns, and by nobody else.
+    for one in [&*ledger as &dyn Ledger, &*first, &*second] {
+        notices(one);
+    }
+    asked(&*ledger, Write::Discard("first".into()));
+    done(&*ledger, Write::Cancel("second runs".into()));
+    assert_eq!(notices(&*first), [Notice::Drop(claim("first", 1))]);
+    assert_eq!(notices(&*second), [Notice::Cancel("second runs".into())]);
+    assert!(notices(&*ledger).is_empty());
+    // What one lets go of, the others of the process hear of.
+    done(&*first, Write::GiveBack(claim("first runs", 1)));
+    assert!(notices(&*first).is_empty());
+    assert_eq!(notices(&*second), [Notice::Look]);
+    assert_eq!(adopt(&*second, "first runs").unwrap().state, State::Lost);
+    drop(first);
+    assert!(second.flush(soon()));
+    assert_eq!(notices(&*second), [Notice::Drop(claim("first", 1)), Notice::Look]);
+    assert_eq!(row(&*ledger, "first").delivery, Delivery::Dropped);
+    assert_eq!(row(&*ledger, "second runs").state, State::Running);
+    done(&*second, Write::Ack(claim("second", 1)));
+}
+
 /// F40: who holds nothing, and wants something, hears of what another process leaves.
 #[test]
 fn who_waits_hears_of_what_others_leave() {
