@@ -634,8 +634,8 @@ class DelegationRegistry(Lifecycle):
     def clear(self) -> None:
         """Forget every delegation; runners that still run end unheard.
 
-        A file keeps its rows: what ran is lost, and free for others at once. What waits in the queue
-        is delivered from there.
+        A file keeps its rows: what ran is lost, and free for others at once. What waits in the
+        queue is delivered from there.
         """
         # The delegations are dropped by this frame, not by the native one.
         self._core.clear()

@@ -42,7 +42,8 @@ class Interest:
         session_keys: gives the session keys that are theirs now.
         owns: says of an event whether it is theirs, where a key does not.
         proven: whether every consumer of this process may have it.
-        by_address: whether ``owns`` is asked once of all that has the same address.
+        by_address: whether ``owns`` is asked once of all that has the same address, and shown no
+            more than that.
     """
 
     __slots__ = (
@@ -83,6 +84,11 @@ class Interest:
                 gone(this)
 
         self.owner = weakref.ref(owner, end)
+
+    @property
+    def asks_of_texts(self) -> bool:
+        """Whether tasks and results have to be read to know what is theirs."""
+        return self.owns is not None and not self.by_address
 
 
 class Interests:
@@ -139,7 +145,7 @@ def take_over(registry: Lifecycle, interest: Interest) -> int:
         keys = frozenset(interest.session_keys()) - {""}
         rows = [row for key in keys for row in instance.unclaimed(key)]
     else:
-        rows = instance.unclaimed()
+        rows = instance.unclaimed() if interest.asks_of_texts else instance.free()
     return _take_over(registry, ledger, [interest], rows)
 
 
@@ -148,7 +154,7 @@ def look(registry: Lifecycle, ledger: Ledger, interests: list[Interest]) -> int:
     if not interests or not ledger.exists():
         return 0
     instance = registry._follow(ledger)
-    asks = any(interest.owns is not None for interest in interests)
+    asks = any(interest.asks_of_texts for interest in interests)
     rows = instance.unclaimed() if asks else instance.free()
     return _take_over(registry, ledger, interests, rows)
 
@@ -213,9 +219,11 @@ def _wanted(interests: list[Interest], rows: list[Row]) -> dict[str, tuple[Inter
         for interest in asking if owner is None else ():
             place = (interest.place, *(row[field] for field in OWNER))
             is_own = answers.get(place) if interest.by_address else None
-            if is_own is None:
+            if is_own is None and interest.by_address:
+                answers[place] = is_own = _owns(interest, _address_of(row))
+            elif is_own is None:
                 texts = texts or decoded(row)
-                answers[place] = is_own = _owns(interest, _event_of(row, *texts))
+                is_own = _owns(interest, _event_of(row, *texts))
             if is_own:
                 owner = interest
                 break
@@ -245,8 +253,14 @@ def decoded(row: Row) -> Texts:
 def _event_of(row: Row, record: Row, event: Row | None) -> Row:
     """The completion event of a row, marked as restored; its owner is the one in the columns."""
     found = event or rows.event(row, record) or lost(record, row)
+    return {**found, **_address_of(row)}
+
+
+def _address_of(row: Row) -> Row:
+    """What a row's completion event says of itself and its owner, marked as restored; the texts
+    are not looked at."""
     whose = {field: row[field] for field in ("delegation_id", *OWNER)}
-    return {**found, "type": "async_delegation", **whose, "restored": True}
+    return {"type": "async_delegation", **whose, "restored": True}
 
 
 def events_of(rows: Iterable[Row]) -> list[Row]:

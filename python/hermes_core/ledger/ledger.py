@@ -116,9 +116,7 @@ class Ledger(Uncopied):
         core = _core.Ledger(self.path or os.devnull, durability, lease, keep_seconds, keep_rows)
         self._core: _core.Ledger | None = core if self.keeps_texts else None
         #: Of those that dispatch to it, or took over from it.
-        self._instances: weakref.WeakKeyDictionary[Follower, Instance] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._instances: weakref.WeakKeyDictionary[Follower, Instance] = weakref.WeakKeyDictionary()
         if self.path is not None:
             _opened.add(self)
             child_exit.arrange()

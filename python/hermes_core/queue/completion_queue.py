@@ -92,7 +92,8 @@ class CompletionQueue(ListenedQueue, Generic[T]):
             unaddressed: kinds of which it also takes what is nobody's.
             owns: says whether an event is the owner's, where a key does not. It is asked in the
                 frame of whoever takes, once for each new address (kind, ``session_key``,
-                ``origin_ui_session_id``, ``parent_session_id``). If it raises, the answer is no.
+                ``origin_ui_session_id``, ``parent_session_id``). Of what an earlier process left
+                it is shown the address alone. If it raises, the answer is no.
                 Beyond some 1,000 addresses, those under which nothing waits are asked again.
             lease: seconds after which an event that its consumer said nothing of comes back;
                 ``None`` for never, where a consumer cannot go without its process.

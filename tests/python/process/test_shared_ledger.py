@@ -10,8 +10,8 @@ import pytest
 import hermes_core as hc
 from process.lives import Life, live
 
-#: A second registry beside the one that every script has, both on one ``Ledger``. Each has a queue of
-#: its own; the lease is an hour: nothing is free because one is over.
+#: A second registry beside the one that every script has, both on one ``Ledger``. Each has a queue
+#: of its own; the lease is an hour: nothing is free because one is over.
 SHARE = """
 import gc
 other = hc.DelegationRegistry(ledger=ledger, capacity=100)
