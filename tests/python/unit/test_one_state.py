@@ -301,7 +301,9 @@ class OneState(RuleBasedStateMachine):
             self.defer(0, is_dropped=False)
         self.boxes.clear()
         # As the end of the process does: others have at once what it held.
-        assert self.registry.ledger._core.release(HUNG)
+        held = self.registry.ledger.follow(self.registry).core
+        assert held is not None
+        assert held.release(HUNG)
         # What ran there never ends: its process is gone, and a late end would be told.
         self.gone += [handle for handle, _ in self.runs.values()]
         self.start()
