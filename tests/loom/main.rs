@@ -30,6 +30,7 @@ mod registry;
 mod restore;
 mod rows;
 mod shutdown;
+mod unsure;
 mod wake;
 mod write_queue;
 

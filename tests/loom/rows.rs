@@ -21,6 +21,8 @@ struct Kept {
     key: Option<Box<str>>,
     fence: u64,
     is_held: bool,
+    // It was taken over while it ran.
+    is_lost: bool,
     delivery: Delivery,
 }
 
@@ -55,19 +57,31 @@ impl Rows {
         kept.delivery
     }
 
-    /// Takes a row over that nobody holds and whose event waits.
+    /// Takes a row over that nobody holds, and whose event waits, or that ran: it is lost.
     pub(crate) fn adopt_one(&self, id: &str) -> Option<Claim> {
         let mut rows = self.rows.lock().unwrap();
         let kept = rows.get_mut(id)?;
-        if kept.is_held || kept.delivery != Delivery::Pending {
+        if kept.is_held || !matches!(kept.delivery, Delivery::Pending | Delivery::NotYet) {
             return None;
         }
+        kept.is_lost |= kept.delivery == Delivery::NotYet;
+        kept.delivery = Delivery::Pending;
         (kept.fence, kept.is_held) = (kept.fence + 1, true);
         Some(Claim { id: id.into(), fence: kept.fence })
     }
 
     fn apply(&self, write: Write) -> Result<Outcome, Error> {
         let mut rows = self.rows.lock().unwrap();
+        if let Write::Finish { claim, .. } = &write
+            && let Some(kept) = rows.get_mut(&claim.id)
+            && kept.is_lost
+            && kept.fence > claim.fence
+            && kept.delivery != Delivery::Dropped
+        {
+            (kept.fence, kept.is_held) = (kept.fence + 1, true);
+            kept.delivery = Delivery::Pending;
+            return Ok(Outcome::Late { fence: kept.fence, is_parked: false });
+        }
         let mut change = |claim: &Claim, from: &[Delivery], next: Delivery, is_held: bool| {
             let kept = rows.get_mut(&claim.id);
             let kept =
@@ -93,7 +107,8 @@ impl Rows {
                 }
                 let NewDelegation { id, owner, idempotency_key: key, .. } = new;
                 let (fence, delivery) = (NewDelegation::FENCE, Delivery::NotYet);
-                rows.insert(id, Kept { owner, key, fence, is_held: true, delivery });
+                let (is_held, is_lost) = (true, false);
+                rows.insert(id, Kept { owner, key, fence, is_held, is_lost, delivery });
                 Ok(Outcome::Done)
             }
             Write::Withdraw(claim) => {
