@@ -23,12 +23,27 @@ pub enum Error {
     #[error("task_done() called too many times; call it once for each event taken")]
     TooManyDone,
     /// Every permit is taken.
-    #[error("{running} delegations run and {limit} may; wait for one to end, or raise the limit")]
+    #[error(
+        "{running} delegations run and {limit} may, {queued} wait; wait for one to end, or raise \
+         the limit"
+    )]
     AtCapacity {
-        /// How many may run at once.
+        /// How many permits there are.
         limit: usize,
-        /// How many run now.
+        /// How many are taken now.
         running: usize,
+        /// How many delegations wait for one.
+        queued: usize,
+    },
+    /// A delegation asks for more permits than there are.
+    #[error(
+        "{permits} permits are asked for and there are {limit}; ask for fewer, or raise the limit"
+    )]
+    TooManyPermits {
+        /// How many it asks for.
+        permits: u32,
+        /// How many there are.
+        limit: usize,
     },
     /// A live or retained delegation has that id.
     #[error("delegation id {id:?} is in use; leave the id out to have one made")]

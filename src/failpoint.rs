@@ -43,6 +43,8 @@ steps! {
     Renew "renew",
     /// A dispatch is about to be written.
     Dispatch "dispatch",
+    /// That what was queued begins is about to be written.
+    BeginRow "begin_row",
     /// A withdrawal is about to be written.
     Withdraw "withdraw",
     /// An end is about to be written.

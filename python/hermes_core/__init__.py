@@ -26,7 +26,12 @@ from hermes_core._core import (
     ShutDown,
     __version__,
 )
-from hermes_core.delegation.registry import AtCapacity, DelegationHandle, DelegationRegistry
+from hermes_core.delegation.registry import (
+    AtCapacity,
+    DelegationHandle,
+    DelegationRegistry,
+    TooManyPermits,
+)
 from hermes_core.ledger.ledger import Ledger
 from hermes_core.queue.completion_queue import CompletionQueue
 from hermes_core.queue.delivery import Batch, Delivery
@@ -53,6 +58,7 @@ __all__ = [
     "Mailbox",
     "NotALedger",
     "ShutDown",
+    "TooManyPermits",
     "__version__",
     "format_process_notification",
     "notification_dedup_key",

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// The count of permits that are out.
+/// One permit; those that a delegation takes beside its first are counted in the upper half.
+const ONE: u64 = 1;
+const HALF: u32 = u32::BITS;
+
+/// The count of permits that are out, and of the delegations that have them.
 ///
 /// The limit comes with each request, as in the gateway, where every dispatch passes the
 /// configured `max_async_children` (0.17.0: `tools/async_delegation.py`).
 #[derive(Debug, Default, Clone)]
 pub struct Capacity {
-    running: Arc<AtomicUsize>,
+    // One number, so that both are counted by one operation.
+    out: Arc<AtomicU64>,
 }
 
 impl Capacity {
@@ -20,36 +25,62 @@ impl Capacity {
         Self::default()
     }
 
-    /// How many permits are out.
+    /// How many delegations have permits.
     pub fn running(&self) -> usize {
-        self.running.load(Ordering::Acquire)
+        delegations(self.out.load(Ordering::Acquire))
     }
 
-    /// Takes a permit if fewer than `limit` are out, counting `elsewhere` more as out.
+    /// How many permits are out.
+    pub fn taken(&self) -> usize {
+        taken(self.out.load(Ordering::Acquire))
+    }
+
+    /// Takes `permits`, at least one, if they fit under `limit`, counting `elsewhere` more as out.
     ///
     /// # Errors
     /// [`Error::AtCapacity`] with the limit and the count.
-    pub fn try_acquire(&self, limit: usize, elsewhere: usize) -> Result<Permit, Error> {
-        self.running
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| {
-                (running.saturating_add(elsewhere) < limit).then_some(running + 1)
+    pub fn try_acquire(
+        &self,
+        limit: usize,
+        elsewhere: usize,
+        permits: u32,
+    ) -> Result<Permit, Error> {
+        let more = permits.saturating_sub(1);
+        let change = ONE + (u64::from(more) << HALF);
+        let fits = |taken: usize| {
+            let before = taken.saturating_add(elsewhere).saturating_add(more as usize);
+            before < limit
+        };
+        self.out
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |out| {
+                if fits(taken(out)) { out.checked_add(change) } else { None }
             })
-            .map(|_| Permit { running: self.running.clone() })
-            .map_err(|running| Error::AtCapacity {
+            .map(|_| Permit { out: self.out.clone(), change })
+            .map_err(|out| Error::AtCapacity {
                 limit,
-                running: running.saturating_add(elsewhere),
+                running: taken(out).saturating_add(elsewhere),
+                queued: 0,
             })
     }
 }
 
-/// One place among the running; dropping it gives the place back.
+fn delegations(out: u64) -> usize {
+    (out as u32) as usize
+}
+
+fn taken(out: u64) -> usize {
+    delegations(out).saturating_add((out >> HALF) as usize)
+}
+
+/// A delegation's place among the running; dropping it gives it back.
 #[derive(Debug)]
 pub struct Permit {
-    running: Arc<AtomicUsize>,
+    out: Arc<AtomicU64>,
+    change: u64,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.running.fetch_sub(1, Ordering::AcqRel);
+        self.out.fetch_sub(self.change, Ordering::AcqRel);
     }
 }

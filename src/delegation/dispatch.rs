@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::record::{Keyed, Record};
-use super::registry::{DelegationRegistry, LOG};
+use super::capacity::Capacity;
+use super::line::Waiting;
+use super::record::{Keyed, Place, Record};
+use super::registry::{DelegationRegistry, LOG, Table};
 use crate::error::Error;
 use crate::event::Owner;
 use crate::ledger::receipt::{Answer, Promise};
@@ -21,10 +23,15 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Request<'a> {
     /// Its id; made if left out: `deleg_` and 64 random bits in hex.
     pub id: Option<&'a str>,
-    /// How many may run.
+    /// How many permits there are.
     pub limit: usize,
-    /// How many run in another registry under the same limit.
+    /// How many are taken in another registry under the same limit.
     pub elsewhere: usize,
+    /// How many it takes; one if it says none.
+    pub permits: u32,
+    /// Where so many or more wait for capacity it is refused, as it is if it is not to wait at all; nor
+    /// does anybody wait for what runs elsewhere, whose end is not heard of here.
+    pub max_queued: Option<usize>,
     /// Who asks for it.
     pub owner: Owner,
     /// What tells it from others of the owner: the same key is the same delegation.
@@ -42,6 +49,8 @@ pub struct Request<'a> {
 pub enum Dispatched {
     /// It is recorded and written down, and may run: its id.
     New(Arc<str>),
+    /// It is recorded and written down, and waits for capacity, or did: its id.
+    Queued(Arc<str>),
     /// The owner dispatched with this key before: the id of that delegation.
     Existing(Arc<str>),
 }
@@ -69,6 +78,7 @@ enum Row<P> {
         handle: Arc<Handle>,
         // To be given the answer, for those who dispatch with the same key meanwhile.
         promise: Option<Promise>,
+        is_queued: bool,
     },
     /// That of the owner's delegation with the same key.
     Others { id: Arc<str>, payload: P },
@@ -86,6 +96,11 @@ impl<P> Dispatching<P> {
     /// Whether it is the one that was to be dispatched, and not the owner's with the same key.
     pub fn is_own(&self) -> bool {
         matches!(self.row, Row::Own { .. })
+    }
+
+    /// Whether it waits for capacity.
+    pub fn is_queued(&self) -> bool {
+        matches!(self.row, Row::Own { is_queued: true, .. })
     }
 
     /// What becomes of the row.
@@ -108,14 +123,15 @@ struct Recorded {
     handle: Arc<Handle>,
     row: Option<(Arc<dyn Ledger>, NewDelegation)>,
     promise: Option<Promise>,
+    is_queued: bool,
 }
 
 impl<P, T> DelegationRegistry<P, T> {
-    /// Takes a permit and records a running delegation, then has its row written: it must not run
-    /// before.
+    /// Takes a permit and records a running delegation, or one that waits for a permit; then has its
+    /// row written: it must not run before.
     ///
     /// # Errors
-    /// [`Error::AtCapacity`], [`Error::DuplicateId`], or what kept the row from being written; what
+    /// [`Error::AtCapacity`], [`Error::TooManyPermits`], [`Error::DuplicateId`], or what kept the row from being written; what
     /// ended the wait for it. Each with the payload.
     pub fn dispatch<W: Wait>(
         &self,
@@ -162,12 +178,12 @@ impl<P, T> DelegationRegistry<P, T> {
             }
             Err((payload, error)) => return Err(Refused { payload: Some(payload), error }),
         };
-        let Recorded { handle, row, promise } = recorded;
+        let Recorded { handle, row, promise, is_queued } = recorded;
         let Some((ledger, row)) = row else {
-            return Ok(Begun::Done(Dispatched::New(handle.id().clone())));
+            return Ok(Begun::Done(Dispatched::own(&handle, is_queued)));
         };
         let receipt = write(&*ledger, Write::Dispatch(row));
-        Ok(Begun::Writing(Dispatching { row: Row::Own { handle, promise }, receipt }))
+        Ok(Begun::Writing(Dispatching { row: Row::Own { handle, promise, is_queued }, receipt }))
     }
 
     /// What a dispatch gives whose row is written, or is not.
@@ -179,8 +195,8 @@ impl<P, T> DelegationRegistry<P, T> {
         dispatching: Dispatching<P>,
         answer: Answer,
     ) -> Result<Dispatched, Refused<P, Error>> {
-        let (handle, promise) = match dispatching.row {
-            Row::Own { handle, promise } => (handle, promise),
+        let (handle, promise, is_queued) = match dispatching.row {
+            Row::Own { handle, promise, is_queued } => (handle, promise, is_queued),
             Row::Others { id, payload } => {
                 return match answer {
                     Ok(Outcome::Exists(id)) => Ok(Dispatched::Existing((*id).into())),
@@ -195,11 +211,13 @@ impl<P, T> DelegationRegistry<P, T> {
             let is_anothers =
                 matches!(answer, Ok(Outcome::Exists(_)) | Err(Error::DuplicateId { .. }));
             payload = self.take_back(&handle, !is_anothers);
+        } else if is_queued {
+            self.line_up(&handle);
         }
         promise.inspect(|promise| promise.answer(answer.clone()));
         match answer {
             Ok(Outcome::Exists(id)) => Ok(Dispatched::Existing((*id).into())),
-            Ok(_) => Ok(Dispatched::New(handle.id().clone())),
+            Ok(_) => Ok(Dispatched::own(&handle, is_queued)),
             Err(error) => Err(Refused { payload, error }),
         }
     }
@@ -215,7 +233,7 @@ impl<P, T> DelegationRegistry<P, T> {
         answer: Answer,
     ) -> Result<Dispatched, Refused<P, Error>> {
         match (&answer, &dispatching.row) {
-            (Err(error), Row::Own { handle, promise }) => {
+            (Err(error), Row::Own { handle, promise, .. }) => {
                 if let Some(row) =
                     handle.row().filter(|_| !matches!(error, Error::DuplicateId { .. }))
                 {
@@ -248,7 +266,8 @@ impl<P, T> DelegationRegistry<P, T> {
         request: Request<'_>,
         payload: P,
     ) -> Result<Result<Recorded, (Arc<str>, Receipt, P)>, (P, Error)> {
-        let Request { id, limit, elsewhere, owner, idempotency_key, ledger, .. } = request;
+        let Request { id, limit, elsewhere, permits, max_queued, owner, .. } = request;
+        let Request { idempotency_key, ledger, .. } = request;
         let stamp = self.queue.stamp(&owner.session_key);
         let owner = Arc::new(Owner { epoch: stamp.as_ref().map(Stamp::number), ..owner });
         let key = idempotency_key.map(|key| full_key(&owner, key));
@@ -263,9 +282,25 @@ impl<P, T> DelegationRegistry<P, T> {
         if let Some(id) = id.filter(|id| table.records.contains_key(*id)) {
             return Err((payload, Error::DuplicateId { id: id.to_owned() }));
         }
-        let permit = match self.capacity.try_acquire(limit, elsewhere) {
-            Ok(permit) => permit,
+        if permits as usize > limit.max(1) {
+            return Err((payload, Error::TooManyPermits { permits, limit }));
+        }
+        // Nobody passes those who wait.
+        let free = match table.line.is_empty() {
+            true => self.capacity.try_acquire(limit, elsewhere, permits),
+            false => self.capacity.try_acquire(0, elsewhere, permits),
+        };
+        let waiting = table.line.len();
+        let permit = match free {
+            Ok(permit) => Some(permit),
+            Err(_) if elsewhere == 0 && max_queued.is_some_and(|most| waiting < most) => None,
             Err(error) => {
+                let error = match error {
+                    Error::AtCapacity { running, .. } => {
+                        Error::AtCapacity { limit, running, queued: waiting }
+                    }
+                    error => error,
+                };
                 table.stats.refused += 1;
                 drop(table);
                 tracing::info!(target: LOG, %error, "dispatch refused");
@@ -292,13 +327,21 @@ impl<P, T> DelegationRegistry<P, T> {
                 idempotency_key: idempotency_key.map(Into::into),
                 record: request.record,
                 dispatched_at: request.dispatched_at,
+                is_queued: permit.is_none(),
             };
             (ledger, row)
         });
         let tally = table.tally.clone();
         let handle = Arc::new(Handle::new(id, owner.clone(), stamp, row, tally));
-        let mut record = Record::new(handle.clone(), State::Running, payload);
-        record.permit = Some(permit);
+        let is_queued = permit.is_none();
+        let state = if is_queued { State::Queued } else { State::Running };
+        let mut record = Record::new(handle.clone(), state, payload);
+        record.permit = permit;
+        if is_queued {
+            record.place = Place::Coming(permits);
+            table.line.limit = limit;
+            table.line.expect();
+        }
         let mut promise = None;
         if let Some(key) = key {
             // Whoever comes with the same key meanwhile waits for the same answer.
@@ -315,10 +358,34 @@ impl<P, T> DelegationRegistry<P, T> {
         }
         table.stats.dispatched += 1;
         table.insert(record);
+        if is_queued && row_of_it.is_none() {
+            table.line_up(&self.capacity, &handle);
+        }
         drop(table);
         let session_key = &*owner.session_key;
-        tracing::info!(target: LOG, id = &**handle.id(), session_key, "delegation dispatched");
-        Ok(Ok(Recorded { handle, row: row_of_it, promise }))
+        let id = &**handle.id();
+        match is_queued {
+            true => tracing::info!(target: LOG, id, session_key, "delegation queued"),
+            false => tracing::info!(target: LOG, id, session_key, "delegation dispatched"),
+        }
+        Ok(Ok(Recorded { handle, row: row_of_it, promise, is_queued }))
+    }
+
+    /// Its row is written: it comes into the line.
+    fn line_up(&self, handle: &Arc<Handle>) {
+        self.table.0.lock().line_up(&self.capacity, handle);
+    }
+
+    /// A worker is about to begin one that has waited: has that written down. False if another process
+    /// took it for lost, and so has said that it never began.
+    ///
+    /// # Errors
+    /// What kept it from being written.
+    pub fn begin_row<W: Wait>(&self, wait: &W, id: &str) -> Result<bool, Error> {
+        let handle = self.handle(id);
+        let Some(row) = handle.as_ref().and_then(|handle| handle.row()) else { return Ok(true) };
+        let answer = wait.block(|| row.write(Write::Begin));
+        answer.map(|outcome| outcome == Outcome::Done)
     }
 
     /// Takes back a dispatch that no worker has begun, as if it had not been: the caller is told
@@ -336,8 +403,10 @@ impl<P, T> DelegationRegistry<P, T> {
     fn take_back(&self, handle: &Arc<Handle>, has_row: bool) -> Option<P> {
         let mut table = self.table.0.lock();
         table.record_of(handle).filter(|record| record.is_new())?;
-        let record = table.remove(handle)?;
+        let mut record = table.remove(handle)?;
         table.stats.dispatched -= 1;
+        record.permit = None;
+        table.make_room(&self.capacity, handle, record.place);
         drop(table);
         if let Some(row) = handle.row().filter(|_| has_row) {
             row.submit(Write::Withdraw);
@@ -345,6 +414,27 @@ impl<P, T> DelegationRegistry<P, T> {
         let id = &**handle.id();
         tracing::info!(target: LOG, id, "delegation withdrawn before it began");
         Some(record.let_go())
+    }
+}
+
+impl Dispatched {
+    fn own(handle: &Handle, is_queued: bool) -> Self {
+        match is_queued {
+            true => Self::Queued(handle.id().clone()),
+            false => Self::New(handle.id().clone()),
+        }
+    }
+}
+
+impl<P> Table<P> {
+    /// Puts one into the line that is accepted, and takes its turn if that has come.
+    fn line_up(&mut self, capacity: &Capacity, handle: &Arc<Handle>) {
+        let Some(record) = self.record_of(handle) else { return };
+        let Place::Coming(permits) = record.place else { return };
+        record.place = Place::Line;
+        self.line.expect_no_more();
+        self.line.push(Waiting { handle: handle.clone(), permits });
+        self.fill(capacity);
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Finished<P> {
     pub problem: Option<Error>,
     /// What retention let go, to be dropped where dropping is safe.
     pub dropped: Vec<P>,
+    /// How many workers are to be told of what [`DelegationRegistry::next_started`] gives.
+    pub started: usize,
 }
 
 impl<P, T> DelegationRegistry<P, T> {
@@ -49,7 +51,7 @@ impl<P, T> DelegationRegistry<P, T> {
         mark_late: impl FnOnce(&T),
     ) -> Option<Finished<P>> {
         let End { id, state, event, text, completed_at } = end;
-        let mut handle = self.end(id, state, is_it)?;
+        let (mut handle, started) = self.end(id, state, is_it)?;
         let mut problem = None;
         if let Some(row) = handle.row().cloned() {
             let write = |claim| Write::Finish { claim, state, event: text, completed_at };
@@ -77,11 +79,17 @@ impl<P, T> DelegationRegistry<P, T> {
             record.wake_waiters();
         }
         tracing::debug!(target: LOG, id, state = state.name(), "delegation ended");
-        Some(Finished { problem, dropped: self.prune() })
+        Some(Finished { problem, dropped: self.prune(), started })
     }
 
-    /// Moves a delegation to a terminal state, once, and gives its permit back.
-    fn end(&self, id: &str, state: State, is_it: impl FnOnce(&P) -> bool) -> Option<Arc<Handle>> {
+    /// Moves a delegation to a terminal state, once, and gives its permit to whoever waits for it;
+    /// how many workers are to be told.
+    fn end(
+        &self,
+        id: &str,
+        state: State,
+        is_it: impl FnOnce(&P) -> bool,
+    ) -> Option<(Arc<Handle>, usize)> {
         let mut table = self.table.0.lock();
         let record = table.records.get_mut(id).filter(|record| {
             record.state.may_become(state) && state.is_terminal() && is_it(&record.payload)
@@ -94,9 +102,10 @@ impl<P, T> DelegationRegistry<P, T> {
         };
         record.state = state;
         record.permit = None;
-        let handle = record.handle.clone();
+        let (handle, place) = (record.handle.clone(), record.place);
         handle.end();
-        Some(handle)
+        let started = table.make_room(&self.capacity, &handle, place);
+        Some((handle, started))
     }
 
     /// Has a delegation that was taken for lost go on under a new claim.

@@ -18,9 +18,22 @@ pub struct Record<P> {
     pub(super) handle: Arc<Handle>,
     pub(super) seq: u64,
     pub(super) permit: Option<Permit>,
+    pub(super) place: Place,
     pub(super) keyed: Option<Box<Keyed>>,
     pub(super) begun: bool,
     pub(super) waiters: Vec<Arc<Signal>>,
+}
+
+/// Where one stands that waits for capacity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It does not, or is about to end.
+    #[default]
+    Nowhere,
+    /// It comes into the line once its row is written, for so many permits.
+    Coming(u32),
+    /// In the line.
+    Line,
 }
 
 /// What a delegation has that was dispatched with a key.
@@ -39,6 +52,7 @@ impl<P> Record<P> {
             handle,
             seq: 0,
             permit: None,
+            place: Place::Nowhere,
             keyed: None,
             begun: false,
             waiters: Vec::new(),

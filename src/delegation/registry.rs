@@ -5,7 +5,8 @@ use std::sync::{Arc, Weak};
 
 use super::capacity::Capacity;
 use super::ids::Ids;
-use super::record::Record;
+use super::line::{Line, Waiting};
+use super::record::{Place, Record};
 use crate::event::Selector;
 use crate::ledger::Write;
 use crate::queue::{CompletionQueue, Directory, Handle, Tally};
@@ -19,6 +20,8 @@ pub(super) const LOG: &str = "hermes_core::registry";
 /// How many delegations stand where, and what happened so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// Accepted, waiting for capacity.
+    pub queued: usize,
     /// Running now.
     pub running: usize,
     /// Ended, their event not published yet.
@@ -66,6 +69,7 @@ pub struct Table<P> {
     /// Which delegation an owner dispatched with a key.
     pub(super) keys: HashMap<Box<str>, Arc<str>, foldhash::fast::RandomState>,
     pub(super) ids: Ids,
+    pub(super) line: Line,
     next_seq: u64,
     pub(super) stats: Stats,
 }
@@ -109,6 +113,7 @@ impl<P: Send + 'static, T: Send + 'static> DelegationRegistry<P, T> {
             tally: Arc::default(),
             keys: HashMap::default(),
             ids: Ids::default(),
+            line: Line::default(),
             next_seq: 0,
             stats: Stats::default(),
         };
@@ -127,16 +132,58 @@ impl<P, T> DelegationRegistry<P, T> {
     }
 
     /// A worker is about to run it: whether it is the first to, and nothing if the dispatch was
-    /// withdrawn or has ended.
+    /// withdrawn, has ended, or waits for capacity.
     ///
     /// `is_it` tells the record from a later one that was given the same id.
     pub fn begin(&self, id: &str, is_it: impl FnOnce(&P) -> bool) -> Option<bool> {
         let mut table = self.table.0.lock();
-        let record = table.records.get_mut(id).filter(|record| !record.state.is_terminal())?;
+        let record = table.records.get_mut(id).filter(|record| record.state == State::Running)?;
         if !is_it(&record.payload) {
             return None;
         }
         Some(!std::mem::replace(&mut record.begun, true))
+    }
+
+    /// What `share` makes of the next one whose turn has come, and that a worker is to begin; under the
+    /// lock as in [`Self::with`]. Each is given once, the oldest first.
+    pub fn next_started<R>(&self, share: impl FnOnce(&Record<P>) -> R) -> Option<R> {
+        let mut table = self.table.0.lock();
+        let handle = table.line.take_started()?;
+        table.record_of(&handle).map(|record| share(record))
+    }
+
+    /// How many of them there are.
+    pub fn started(&self) -> usize {
+        self.table.0.lock().line.started()
+    }
+
+    /// Sets how many permits there are, for those that wait. Returns how many workers are to be told.
+    pub fn set_limit(&self, limit: usize) -> usize {
+        let mut table = self.table.0.lock();
+        table.line.limit = limit;
+        table.fill(&self.capacity)
+    }
+
+    /// Takes one out of the line that waits for capacity, for the caller to end; false if it does not
+    /// wait any more. It does not run after that.
+    pub fn leave_line(&self, id: &str, is_it: impl FnOnce(&P) -> bool) -> bool {
+        let mut table = self.table.0.lock();
+        let record = table.records.get_mut(id);
+        let waits = |record: &&mut Box<Record<P>>| record.state == State::Queued;
+        let Some(record) = record.filter(waits).filter(|record| is_it(&record.payload)) else {
+            return false;
+        };
+        let place = std::mem::take(&mut record.place);
+        let handle = record.handle.clone();
+        table.make_room(&self.capacity, &handle, place);
+        true
+    }
+
+    /// Where one stands that waits for capacity: 1 is the next. None before its row is written.
+    pub fn position(&self, id: &str) -> Option<usize> {
+        let table = self.table.0.lock();
+        let record = table.records.get(id)?;
+        table.line.position(&record.handle)
     }
 
     /// Drops delivered records beyond retention and returns their payloads, for the caller to drop
@@ -220,7 +267,7 @@ impl<P, T> DelegationRegistry<P, T> {
         found.into_iter().map(|(_, value)| value).collect()
     }
 
-    /// The running delegations of the owners selected, in the order of dispatch.
+    /// The delegations of the owners selected that run or wait for capacity, in the order of dispatch.
     ///
     /// With `all_fields` every given field must match, without it any (0.19.0:
     /// `interrupt_for_session`).
@@ -265,6 +312,7 @@ impl<P, T> DelegationRegistry<P, T> {
         let tally = &table.tally;
         let unfinished = Stage::ALL.into_iter().filter(|stage| stage.is_unfinished());
         Stats {
+            queued: table.line.len(),
             running: self.running(),
             undelivered: unfinished.map(|stage| tally.at(stage)).sum(),
             finalizing: tally.ended(),
@@ -306,6 +354,46 @@ impl<P> Table<P> {
         self.records.insert(record.id().clone(), Box::new(Record { seq, ..record }));
     }
 
+    /// A place is free, perhaps: of one that has ended or is taken back, or that has left the line.
+    /// Whoever waits gets it. Returns how many workers are to be told.
+    pub(super) fn make_room(
+        &mut self,
+        capacity: &Capacity,
+        handle: &Arc<Handle>,
+        place: Place,
+    ) -> usize {
+        match place {
+            Place::Nowhere => {}
+            Place::Coming(_) => self.line.expect_no_more(),
+            Place::Line => self.line.remove(handle),
+        }
+        if self.line.started() > 0 {
+            self.line.forget_started(handle);
+        }
+        self.fill(capacity)
+    }
+
+    /// Has those run who wait, as long as there is room for the next. Returns how many workers are to
+    /// be told.
+    pub(super) fn fill(&mut self, capacity: &Capacity) -> usize {
+        while let Some(&Waiting { permits, .. }) = self.line.next() {
+            let limit = match self.line.limit {
+                0 => 0,
+                // There may be fewer permits by now than it asked for: then it runs alone.
+                limit => limit.max(permits as usize),
+            };
+            let Ok(permit) = capacity.try_acquire(limit, 0, permits) else { break };
+            let Some(Waiting { handle, .. }) = self.line.pop() else { break };
+            let Some(record) = self.record_of(&handle) else { continue };
+            debug_assert!(record.state.may_become(State::Running));
+            record.state = State::Running;
+            record.place = Place::Nowhere;
+            record.permit = Some(permit);
+            self.line.start(handle);
+        }
+        self.line.started()
+    }
+
     /// The record of this very delegation: another may have the same id by now.
     pub(super) fn record_of(&mut self, handle: &Arc<Handle>) -> Option<&mut Record<P>> {
         let record = self.records.get_mut(&**handle.id()).map(|record| &mut **record);
@@ -332,6 +420,7 @@ impl<P> Table<P> {
         self.tally = Arc::default();
         self.keys.clear();
         self.ids = Ids::default();
+        self.line.clear();
         self.stats = Stats::default();
         self.records.drain().map(|(_, record)| record).collect()
     }

@@ -7,6 +7,7 @@
 //! somebody else has taken over since changes nothing.
 //!
 //! ```text
+//! queued ──begin──┐
 //! dispatch ──> running ──finish──> pending ──ack──> delivered
 //!                 │                  │  └─bury──> dead ──redeliver──> pending
 //!                 └─lease over─> lost┘  └─drop──> dropped
@@ -48,7 +49,7 @@ pub struct Claim {
     pub fence: u64,
 }
 
-/// A delegation that is about to run.
+/// A delegation that is about to run, or to wait for capacity.
 #[derive(Debug, Clone)]
 pub struct NewDelegation {
     /// Its id; the row is claimed under [`NewDelegation::FENCE`].
@@ -61,6 +62,8 @@ pub struct NewDelegation {
     pub record: Box<str>,
     /// When it was dispatched.
     pub dispatched_at: Millis,
+    /// Whether it waits for capacity, and begins by [`Write::Begin`].
+    pub is_queued: bool,
 }
 
 impl NewDelegation {
@@ -73,6 +76,8 @@ impl NewDelegation {
 pub enum Write {
     /// A delegation starts. [`Outcome::Exists`] if its owner has one with that key already.
     Dispatch(NewDelegation),
+    /// It has waited for capacity, and is about to run.
+    Begin(Claim),
     /// It was taken back before it ran: the row goes.
     Withdraw(Claim),
     /// It ended; its event waits from now on, or is parked: [`Outcome::Parked`]. [`Outcome::Late`] if it
@@ -201,6 +206,8 @@ pub struct Row {
     pub idempotency_key: Option<Box<str>>,
     /// Where it stands. One whose holder's lease is over while it ran is [`State::Lost`].
     pub state: State,
+    /// Whether it ever ran: not if it waited for capacity until its end.
+    pub has_begun: bool,
     /// Where its event stands.
     pub delivery: Delivery,
     /// How often its event was handed out and not deferred.
@@ -226,7 +233,7 @@ pub enum Which<'a> {
     One(&'a str),
     /// This many of the newest at most, in the order of dispatch.
     Newest(usize),
-    /// Those that run, in the order of dispatch.
+    /// Those that run or wait for capacity, in the order of dispatch.
     Running,
     /// Those that run or whose event waits, parked ones not, held by nobody or by another instance;
     /// in the order of dispatch. What may be adopted now or later: a running one once it is lost.

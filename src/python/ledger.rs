@@ -69,7 +69,7 @@ impl PyLedger {
         self.look(py, Which::Newest(limit))
     }
 
-    /// The rows of what runs.
+    /// The rows of what runs or waits for capacity.
     fn running<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         self.look(py, Which::Running)
     }
@@ -295,6 +295,7 @@ fn dict(py: Python<'_>, row: Row) -> PyResult<Bound<'_, PyDict>> {
     let idempotency_key = row.idempotency_key.as_deref().map(text).transpose()?;
     dict.set_item(intern!(py, "idempotency_key"), idempotency_key)?;
     dict.set_item(intern!(py, "state"), row.state.name())?;
+    dict.set_item(intern!(py, "has_begun"), row.has_begun)?;
     dict.set_item(intern!(py, "delivery"), row.delivery.name())?;
     dict.set_item(intern!(py, "attempts"), row.attempts)?;
     dict.set_item(intern!(py, "holder"), holder)?;

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyList, PyString};
 
 use super::ledger::{PyAdopted, PyLedger, millis};
 use super::loop_waker::PyWaiter;
@@ -36,10 +36,12 @@ type Row = (Py<PyAny>, &'static str, Option<&'static str>);
 enum Answer {
     /// The id of what has begun.
     Id(Spelled),
+    /// `"queued"`, and the id of what waits for capacity.
+    Queued((&'static str, Spelled)),
     /// `"existing"`, and the id of the owner's delegation with that key.
     Existing((&'static str, Spelled)),
-    /// The limit, and how many run.
-    AtCapacity((usize, usize)),
+    /// `"refused"`, and the limit, how many permits are taken, and how many wait for one.
+    AtCapacity((&'static str, (usize, usize, usize))),
 }
 
 /// What a dispatch answers that does not wait.
@@ -54,6 +56,7 @@ enum BegunAnswer {
 fn answer(dispatched: Dispatched) -> Answer {
     match dispatched {
         Dispatched::New(id) => Answer::Id(Spelled(id)),
+        Dispatched::Queued(id) => Answer::Queued(("queued", Spelled(id))),
         Dispatched::Existing(id) => Answer::Existing(("existing", Spelled(id))),
     }
 }
@@ -61,15 +64,19 @@ fn answer(dispatched: Dispatched) -> Answer {
 /// What a refusal answers, or raises.
 fn refused(error: Error) -> PyResult<Answer> {
     match error {
-        Error::AtCapacity { limit, running } => Ok(Answer::AtCapacity((limit, running))),
-        Error::DuplicateId { .. } => Err(PyValueError::new_err(error.to_string())),
+        Error::AtCapacity { limit, running, queued } => {
+            Ok(Answer::AtCapacity(("refused", (limit, running, queued))))
+        }
+        Error::DuplicateId { .. } | Error::TooManyPermits { .. } => {
+            Err(PyValueError::new_err(error.to_string()))
+        }
         error => Err(ledger_error(&error)),
     }
 }
 
-/// What an end answers: the state, what kept it from being written down, and the payloads that
-/// retention let go, for the Python frame to drop.
-type Ended = (&'static str, Option<String>, Vec<Py<PyAny>>);
+/// What an end answers: the state, what kept it from being written down, the payloads that retention
+/// let go, for the Python frame to drop, and how many workers are to be told of what waited.
+type Ended = (&'static str, Option<String>, Vec<Py<PyAny>>, usize);
 
 /// Delegations and the queue their events go to.
 #[pyclass(name = "Registry", module = "hermes_core._core", frozen)]
@@ -86,8 +93,12 @@ impl PyRegistry {
         Self { core }
     }
 
-    /// Records a running delegation of `owner` (session key, UI session id, parent session id), once
+    /// Records a delegation that runs or waits, of `owner` (session key, UI session id, parent session id), once
     /// its row is written.
+    #[pyo3(signature = (
+        id, limit, elsewhere, owner, payload, key, ledger, record, dispatched_at, permits = 1,
+        max_queued = None,
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn dispatch(
         &self,
@@ -101,6 +112,8 @@ impl PyRegistry {
         ledger: Option<&PyLedger>,
         record: &str,
         dispatched_at: f64,
+        permits: u32,
+        max_queued: Option<usize>,
     ) -> PyResult<Answer> {
         memory::require_for(py, record.len())?;
         let (id, key) = (id.as_ref().map(key_text), key.as_ref().map(key_text));
@@ -108,6 +121,8 @@ impl PyRegistry {
             id: id.as_deref(),
             limit: usize::try_from(limit).unwrap_or(0),
             elsewhere,
+            permits,
+            max_queued,
             owner: owner_of(owner),
             idempotency_key: key.as_deref(),
             ledger: ledger.map(|ledger| ledger.core.clone()),
@@ -124,6 +139,10 @@ impl PyRegistry {
 
     /// As `dispatch`, by somebody who does not wait for the row here: what is to end the dispatch, or
     /// the answer if there is nothing to wait for.
+    #[pyo3(signature = (
+        id, limit, elsewhere, owner, payload, key, ledger, record, dispatched_at, permits = 1,
+        max_queued = None,
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn begin_dispatch(
         slf: &Bound<'_, Self>,
@@ -136,6 +155,8 @@ impl PyRegistry {
         ledger: Option<&PyLedger>,
         record: &str,
         dispatched_at: f64,
+        permits: u32,
+        max_queued: Option<usize>,
     ) -> PyResult<BegunAnswer> {
         memory::require_for(slf.py(), record.len())?;
         let (id, key) = (id.as_ref().map(key_text), key.as_ref().map(key_text));
@@ -143,6 +164,8 @@ impl PyRegistry {
             id: id.as_deref(),
             limit: usize::try_from(limit).unwrap_or(0),
             elsewhere,
+            permits,
+            max_queued,
             owner: owner_of(owner),
             idempotency_key: key.as_deref(),
             ledger: ledger.map(|ledger| ledger.core.clone()),
@@ -160,6 +183,54 @@ impl PyRegistry {
             }
             Err(Refused { error, .. }) => refused(error).map(BegunAnswer::Done),
         }
+    }
+
+    /// Puts the next delegation whose turn has come, and that a worker is to begin, into the place that
+    /// is kept for it in `hand`; its id, or `None` if there is none.
+    ///
+    /// Into a list that the caller has: an exception thrown into its thread could lose it.
+    fn next_started(&self, py: Python<'_>, hand: &Bound<'_, PyList>) -> PyResult<Option<Spelled>> {
+        let share =
+            |record: &Record<Py<PyAny>>| (record.payload.clone_ref(py), record.id().clone());
+        let Some((payload, id)) = self.core.next_started(share) else { return Ok(None) };
+        hand.set_item(0, payload)?;
+        Ok(Some(Spelled(id)))
+    }
+
+    /// How many delegations there are whose turn has come, and that no worker has been told of.
+    fn started(&self) -> usize {
+        self.core.started()
+    }
+
+    /// Has it written down that a delegation that has waited begins; false if another process took it
+    /// for lost.
+    fn begin_row(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> PyResult<bool> {
+        let begun = self.core.begin_row(&Detached(py), &key_text(id));
+        begun.map_err(|error| ledger_error(&error))
+    }
+
+    /// Takes a delegation out of the line that waits for capacity, for the caller to end: then `True`
+    /// is in the place that is kept for it in `hand`, also if an exception is thrown into its thread.
+    fn leave_line(
+        &self,
+        id: &Bound<'_, PyString>,
+        payload: &Bound<'_, PyAny>,
+        hand: &Bound<'_, PyList>,
+    ) -> PyResult<()> {
+        match self.core.leave_line(&key_text(id), |own| own.is(payload)) {
+            true => hand.set_item(0, true),
+            false => Ok(()),
+        }
+    }
+
+    /// Where a delegation stands that waits for capacity, from 1.
+    fn position(&self, id: &Bound<'_, PyString>) -> Option<usize> {
+        self.core.position(&key_text(id))
+    }
+
+    /// Sets how many permits there are, for those that wait; how many workers are to be told.
+    fn set_limit(&self, limit: isize) -> usize {
+        self.core.set_limit(usize::try_from(limit).unwrap_or(0))
     }
 
     /// A worker is about to run it: whether it is the first to; `None` if it was withdrawn.
@@ -198,8 +269,8 @@ impl PyRegistry {
             let _ = event.bind(py).set_item(intern!(py, "late"), true);
         };
         let finished = self.core.finish(&Detached(py), end, |own| own.is(payload), mark_late)?;
-        let Finished { problem, dropped } = finished;
-        Some((state, problem.map(|error| error.to_string()), dropped))
+        let Finished { problem, dropped, started } = finished;
+        Some((state, problem.map(|error| error.to_string()), dropped, started))
     }
 
     /// Records what an earlier process left, or is to be delivered again, and puts its event, for
@@ -300,7 +371,7 @@ impl PyRegistry {
         self.core.with(&key_text(id), |record| record.state.name())
     }
 
-    /// The payloads of the running delegations that the owner fields select.
+    /// The payloads of the delegations that run or wait, of those that the owner fields select.
     fn running_of(
         &self,
         py: Python<'_>,
@@ -311,7 +382,7 @@ impl PyRegistry {
         self.core.running_of(&selector, all_fields, |record| record.payload.clone_ref(py))
     }
 
-    /// The payloads of all running delegations.
+    /// The payloads of all delegations that run or wait.
     fn running_all(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
         self.core
             .select(|record| (!record.state.is_terminal()).then(|| record.payload.clone_ref(py)))
@@ -339,6 +410,7 @@ impl PyRegistry {
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.core.stats();
         let counts = PyDict::new(py);
+        counts.set_item(intern!(py, "queued"), stats.queued)?;
         counts.set_item(intern!(py, "running"), stats.running)?;
         counts.set_item(intern!(py, "undelivered"), stats.undelivered)?;
         counts.set_item(intern!(py, "finalizing"), stats.finalizing)?;
@@ -389,6 +461,12 @@ impl PyDispatching {
         let deadline = Instant::now().checked_add(PATIENCE);
         let answer = receipt.map(|receipt| receipt.wait_by(&Detached(py), deadline));
         answer.transpose().map(drop).map_err(|stopped| stopped.raise(ledger_error))
+    }
+
+    /// Whether it waits for capacity once its row is written.
+    fn is_queued(&self) -> bool {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.as_ref().is_some_and(Dispatching::is_queued)
     }
 
     /// Whether its row is written, and is its own.

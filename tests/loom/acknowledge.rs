@@ -155,7 +155,14 @@ fn begun() -> (Arc<Begun>, Acking) {
     let claim = Claim { id: id.clone(), fence: NewDelegation::FENCE };
     let (idempotency_key, record, event) = (None, "".into(), "".into());
     let owner_of_it = owner.clone();
-    let new = NewDelegation { id, owner: owner_of_it, idempotency_key, record, dispatched_at: 0 };
+    let new = NewDelegation {
+        id,
+        owner: owner_of_it,
+        idempotency_key,
+        record,
+        dispatched_at: 0,
+        is_queued: false,
+    };
     let end =
         Write::Finish { claim: claim.clone(), state: State::Completed, event, completed_at: 0 };
     for write in [Write::Dispatch(new), end] {

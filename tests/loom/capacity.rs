@@ -26,7 +26,8 @@ fn dispatch_more(registry: &Registry, id: &str) -> Result<(), Error> {
 fn f7_a_permit_is_never_given_twice() {
     model(|| {
         let capacity = Arc::new(Capacity::new());
-        let takers = [(); 3].map(|()| spawn(&capacity, |capacity| capacity.try_acquire(1, 0).ok()));
+        let takers =
+            [(); 3].map(|()| spawn(&capacity, |capacity| capacity.try_acquire(1, 0, 1).ok()));
         let permits = join_all(takers);
         assert_eq!(permits.iter().flatten().count(), 1);
         drop(permits);
@@ -38,11 +39,11 @@ fn f7_a_permit_is_never_given_twice() {
 fn f7_what_runs_elsewhere_takes_its_place() {
     model(|| {
         let capacity = Arc::new(Capacity::new());
-        let takers = [(); 2].map(|()| spawn(&capacity, |capacity| capacity.try_acquire(3, 2)));
+        let takers = [(); 2].map(|()| spawn(&capacity, |capacity| capacity.try_acquire(3, 2, 1)));
         let mut permits = join_all(takers);
         permits.sort_by_key(Result::is_err);
         let [won, lost] = permits;
-        assert_eq!(lost.unwrap_err(), Error::AtCapacity { limit: 3, running: 3 });
+        assert_eq!(lost.unwrap_err(), Error::AtCapacity { limit: 3, running: 3, queued: 0 });
         drop(won.unwrap());
         assert_eq!(capacity.running(), 0);
     });
@@ -54,7 +55,7 @@ fn f7_holders_that_come_and_go_never_pass_the_limit() {
         let shared = Arc::new((Capacity::new(), AtomicUsize::new(0)));
         let holders = [(); 3].map(|()| {
             spawn(&shared, |(capacity, inside)| {
-                if let Ok(permit) = capacity.try_acquire(2, 1) {
+                if let Ok(permit) = capacity.try_acquire(2, 1, 1) {
                     assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                     inside.fetch_sub(1, Ordering::SeqCst);
                     drop(permit);
@@ -76,7 +77,7 @@ fn f7_a_dispatch_gets_the_place_of_one_that_ended_and_no_other() {
         let dispatched = [own, other.join().unwrap()];
         assert!(dispatched.iter().flatten().count() <= 1);
         for refusal in dispatched.iter().filter_map(|end| end.as_ref().err()) {
-            assert_eq!(*refusal, Error::AtCapacity { limit: 1, running: 1 });
+            assert_eq!(*refusal, Error::AtCapacity { limit: 1, running: 1, queued: 0 });
         }
         assert!(ender.join().unwrap());
         assert_eq!(registry.running(), live(&registry));

@@ -26,6 +26,7 @@ mod epoch;
 mod handoff;
 mod mailbox;
 mod queue;
+mod queued;
 mod registry;
 mod restore;
 mod rows;

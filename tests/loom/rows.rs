@@ -111,6 +111,7 @@ impl Rows {
                 rows.insert(id, Kept { owner, key, fence, is_held, is_lost, delivery });
                 Ok(Outcome::Done)
             }
+            Write::Begin(claim) => change(&claim, &[Delivery::NotYet], Delivery::NotYet, true),
             Write::Withdraw(claim) => {
                 let is_it = rows.get(&claim.id).is_some_and(|kept| kept.fence == claim.fence);
                 rows.retain(|id, _| !is_it || *id != claim.id);

@@ -168,6 +168,7 @@ fn new(id: &str) -> NewDelegation {
         idempotency_key: None,
         record: format!("{{\"goal\":\"{id}\"}}").into(),
         dispatched_at: 1,
+        is_queued: false,
     }
 }
 

@@ -18,6 +18,7 @@ mod plain;
 mod queue;
 mod queue_model;
 mod queue_steps;
+mod queued;
 mod registry;
 mod registry_model;
 mod routing;

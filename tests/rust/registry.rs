@@ -48,7 +48,7 @@ pub(super) fn request(
     payload: u32,
 ) -> Result<Arc<str>, Refused<u32, Error>> {
     match registry.dispatch(&Blocking, request, payload)? {
-        Dispatched::New(id) => Ok(id),
+        Dispatched::New(id) | Dispatched::Queued(id) => Ok(id),
         Dispatched::Existing(id) => panic!("{id} was there before"),
     }
 }
@@ -250,9 +250,9 @@ fn f6_a_refusal_hands_the_payload_back_with_the_numbers() {
     dispatch(3, 1, 1).unwrap();
     dispatch(3, 1, 2).unwrap();
     let Refused { payload, error } = dispatch(3, 1, 3).unwrap_err();
-    assert_eq!((payload, error), (Some(3), Error::AtCapacity { limit: 3, running: 3 }));
+    assert_eq!((payload, error), (Some(3), Error::AtCapacity { limit: 3, running: 3, queued: 0 }));
     let Refused { payload, error } = dispatch(0, 0, 4).unwrap_err();
-    assert_eq!((payload, error), (Some(4), Error::AtCapacity { limit: 0, running: 2 }));
+    assert_eq!((payload, error), (Some(4), Error::AtCapacity { limit: 0, running: 2, queued: 0 }));
     dispatch(3, 0, 5).unwrap();
     let stats = Stats { running: 3, dispatched: 3, refused: 2, ..Stats::default() };
     assert_eq!(registry.stats(), stats);

@@ -357,7 +357,7 @@ impl Both {
         let known = id.filter(|id| self.model.records.contains_key(*id));
         let expected = match known {
             Some(id) => Err(Error::DuplicateId { id: id.to_owned() }),
-            None if running >= limit => Err(Error::AtCapacity { limit, running }),
+            None if running >= limit => Err(Error::AtCapacity { limit, running, queued: 0 }),
             None => Ok(()),
         };
         let owner = Owner { session_key: KEYS[key].into(), ..Owner::default() };

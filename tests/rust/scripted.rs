@@ -60,6 +60,7 @@ pub(super) fn row(ledger: &Arc<Scripted>, id: &str, fence: u64) -> RowHandle {
 fn line(write: &Write) -> String {
     match write {
         Write::Dispatch(row) => format!("dispatch {}", row.id),
+        Write::Begin(claim) => format!("begin {}", claim.id),
         Write::Withdraw(claim) => format!("withdraw {}", claim.id),
         Write::Finish { claim, state, event, .. } => format!("finish {} {state} {event}", claim.id),
         Write::Attempts { claim, attempts } => format!("attempts {} {attempts}", claim.id),

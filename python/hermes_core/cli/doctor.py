@@ -58,7 +58,9 @@ def _ledger(path: Path) -> dict[str, Any]:
     try:
         with opened(path) as ledger:
             running, dead = ledger.running(), ledger.dead_letters()
-            waiting = [row for row in ledger.elsewhere() if row["state"] != "running"]
+            waiting = [
+                row for row in ledger.elsewhere() if row["state"] not in ("queued", "running")
+            ]
             facts["health"] = ledger.health()
     except NoLedger:
         return {**facts, "exists": False}
@@ -67,7 +69,8 @@ def _ledger(path: Path) -> dict[str, Any]:
     else:
         facts |= {
             "opens": True,
-            "running": len(running),
+            "running": sum(row["state"] == "running" for row in running),
+            "queued": sum(row["state"] == "queued" for row in running),
             "undelivered": len(waiting),
             "unowned": [rows.brief(row) for row in waiting if row["holder"] == "nobody"],
             "dead_letters": [rows.brief(row) for row in dead],
@@ -160,6 +163,7 @@ def _ledger_lines(ledger: dict[str, Any]) -> list[str]:
         *shown,
         "opens         yes",
         f"running       {ledger['running']}",
+        f"queued        {ledger['queued']}",
         f"undelivered   {ledger['undelivered']}, of which {unowned} wait for a process that has "
         "their session",
         f"dead letters  {len(ledger['dead_letters'])}",

@@ -24,7 +24,13 @@ RECENT = 50
 #: Lines of the screen that are no rows: the title, an empty one, the heads, the last one.
 AROUND = 4
 
-STYLES = {"running": "cyan", "pending": "yellow", "dead": "bold red", "lost": "red"}
+STYLES = {
+    "queued": "dim",
+    "running": "cyan",
+    "pending": "yellow",
+    "dead": "bold red",
+    "lost": "red",
+}
 
 
 def watch(arguments: Namespace) -> int:
@@ -140,5 +146,6 @@ def _title(ledger: Ledger, found: list[rows.Row]) -> str:
     running = sum(row["state"] == "running" for row in found)
     waiting = sum(rows.delivery(row) == "pending" for row in found)
     dead = sum(row["delivery"] == "dead" for row in found)
-    counts = f"{running} running, {waiting} undelivered, {dead} dead letters"
+    queued = sum(row["state"] == "queued" for row in found)
+    counts = f"{running} running, {queued} queued, {waiting} undelivered, {dead} dead letters"
     return terminal.safe(f"{counts}  {ledger.path}")

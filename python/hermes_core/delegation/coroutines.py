@@ -36,18 +36,31 @@ THREAD_NAME = "async-delegate-loop"
 
 
 def start(registry: Lifecycle, delegation: Delegation) -> None:
-    """Run a delegation's coroutine function: on the event loop that runs here, or else on ours."""
+    """Run a delegation's coroutine function: on the event loop that runs here, or ran where
+    one that has waited was dispatched; or else on ours.
+
+    Raises:
+        RuntimeError: that loop is closed.
+    """
     loop: asyncio.AbstractEventLoop
     try:
         loop = asyncio.get_running_loop()
         post = loop.call_soon
     except RuntimeError:
-        loop = _own_loop()
+        loop = _own_loop() if delegation.loop is None else _loop_of(delegation.loop)
         post = loop.call_soon_threadsafe
     assert delegation.work is not None
     runner, context = delegation.work
     run = Run(registry, delegation, event_loop.reader_of(loop))
     post(run.begin, runner, context=context)
+
+
+def _loop_of(reader_ref: weakref.ref[event_loop.Reader]) -> asyncio.AbstractEventLoop:
+    reader = reader_ref()
+    loop = None if reader is None else reader.loop()
+    if loop is None or loop.is_closed():
+        raise RuntimeError("its event loop was closed before it began")
+    return loop
 
 
 def adopt(registry: Lifecycle, delegation: Delegation, awaitable: Awaitable[object]) -> None:
@@ -106,8 +119,7 @@ class Run:
     def is_here(self) -> bool:
         """Whether its event loop runs in the calling thread."""
         reader = self._reader()
-        loop = None if reader is None else reader.loop()
-        return loop is not None and asyncio._get_running_loop() is loop
+        return reader is not None and reader.is_here()
 
     def go_on(self, awaitable: Any) -> None:
         """Make what the runner returned a task, which copies the delegation's context."""

@@ -9,10 +9,12 @@ from time import monotonic, time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import weakref
     from typing import Any, Protocol
 
     from hermes_core import _core
     from hermes_core.ledger.ledger import Ledger
+    from hermes_core.runtime.event_loop import Reader
 
     class Run(Protocol):
         """A coroutine that runs on an event loop."""
@@ -44,13 +46,16 @@ class Delegation:
         interrupt_fn: asks the runner to stop.
         callables: what else that can be called it was dispatched with, until it has ended.
         run: where its coroutine runs, if it has one.
+        waits: whether it waits for capacity, or may.
+        loop: a weak reference to what reads for the event loop that its coroutine is to run on, if
+            it may wait.
         starting: what ends its dispatch, while that is being written and nobody waits for it.
         known: the one that its owner dispatched before with the same key, where that was found out
             after somebody was given this one.
         ledger: where it is written down.
         key: under which of its owner's keys (``idempotency_key``).
         redact: makes of its texts what may be stored and shown.
-        state: ``"running"``, or the state it ended in.
+        state: ``"running"``, also while it waits, or the state it ended in.
         result: what the runner returned.
         event: its event in full, where no ledger keeps it.
     """
@@ -63,12 +68,14 @@ class Delegation:
         "key",
         "known",
         "ledger",
+        "loop",
         "record",
         "redact",
         "result",
         "run",
         "starting",
         "state",
+        "waits",
         "work",
     )
 
@@ -83,6 +90,8 @@ class Delegation:
         self.interrupt_fn = interrupt_fn
         self.callables: dict[str, Any] | None = None
         self.run: Run | None = None
+        self.waits = False
+        self.loop: weakref.ref[Reader] | None = None
         self.starting: _core.Dispatching | None = None
         self.known: Delegation | None = None
         self.ledger: Ledger | None = None
@@ -140,8 +149,8 @@ def owner_of(record: dict[str, Any]) -> tuple[str, str, str]:
 def listed(delegation: Delegation, state: str, delivery: str | None) -> dict[str, Any]:
     """A record as ``DelegationRegistry.list`` shows it."""
     listed = dict(delegation.record)
-    if state == "running":
+    if state in ("queued", "running"):
         # The record is completed just before the transition that makes it true.
-        listed["status"], listed["completed_at"] = "running", None
+        listed["status"], listed["completed_at"] = state, None
     listed["state"], listed["delivery"] = state, delivery
     return listed

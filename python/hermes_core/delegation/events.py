@@ -66,8 +66,18 @@ def cancelled(delegation: Delegation) -> Ended:
     )
 
 
-def _without_result(delegation: Delegation, status: str, error: str, **more: str) -> Ended:
-    seconds = _seconds(delegation)
+def never_began(delegation: Delegation, error: str) -> Ended:
+    """The end of a delegation that waited for capacity, and was not begun."""
+    return _without_result(
+        delegation, "interrupted", f"it never began: {error}", 0.0, exit_reason="interrupted"
+    )
+
+
+def _without_result(
+    delegation: Delegation, status: str, error: str, seconds: float | None = None, **more: str
+) -> Ended:
+    if seconds is None:
+        seconds = _seconds(delegation)
     result: dict[str, Any] = {"status": status, "error": error, **more}
     if "is_batch" in delegation.record:
         result |= {"results": [], "total_duration_seconds": seconds}

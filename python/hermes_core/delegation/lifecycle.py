@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from time import monotonic
 
 from hermes_core import _core
 from hermes_core.delegation import events
 from hermes_core.delegation.delegation import Delegation, owner_of
 from hermes_core.delegation.events import status_word
-from hermes_core.delegation.interrupt import BUDGET_SECONDS, call_all
+from hermes_core.delegation.interrupt import BUDGET_SECONDS, call_all, prepare
 from hermes_core.queue.completion_queue import CompletionQueue
-from hermes_core.runtime import log
+from hermes_core.runtime import event_loop, log
 from hermes_core.runtime.uncopied import Uncopied
 from hermes_core.runtime.workers import WorkerPool
 from hermes_core.text import json, redact, truncate
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from hermes_core.delegation.events import Ended
     from hermes_core.ledger.ledger import Instance, Ledger
 
-    #: What a worker does: run a delegation, or publish its end.
-    Work = tuple["Lifecycle", Delegation, Ended | None]
+    #: What a worker does: run a delegation, publish its end, or run the next one whose turn has
+    #: come, for which the list keeps a place.
+    Work = tuple["Lifecycle", Delegation | list[Delegation | None], Ended | None]
 
 #: How many delivered records are kept for listing (0.17.0: ``_MAX_RETAINED_COMPLETED``).
 RETENTION = 50
@@ -53,13 +55,17 @@ class Lifecycle(Uncopied):
     def interrupt(
         self, delegations: Iterable[Delegation], reason: str, budget: float = BUDGET_SECONDS
     ) -> int:
-        """Cancel those that are coroutines, call the ``interrupt_fn`` of each; how many were
-        cancelled, or theirs returned within ``budget`` seconds."""
+        """End those that wait for capacity; of the others cancel those that are coroutines, and
+        call the ``interrupt_fn`` of each. How many ended so, were cancelled, or theirs returned
+        within ``budget`` seconds."""
+        asked = list(delegations)
+        # First, so that none of them gets the place of one that stops.
+        running = [one for one in asked if not (one.waits and self._end_queued(one, reason))]
         # Both are read first: a delegation that ends when it is cancelled sets both to None.
-        ways = [(delegation.run, delegation.interrupt_fn) for delegation in delegations]
+        ways = [(delegation.run, delegation.interrupt_fn) for delegation in running]
         stopped = {place for place, (run, _) in enumerate(ways) if run and run.cancel(reason)}
         stopped |= call_all([interrupt_fn for _, interrupt_fn in ways], budget)
-        count = len(stopped)
+        count = len(asked) - len(running) + len(stopped)
         if count:
             import logging
 
@@ -70,6 +76,45 @@ class Lifecycle(Uncopied):
     def _begin(self, delegation: Delegation) -> bool | None:
         """Take a delegation in hand; False if it was begun before, ``None`` if it is over."""
         return self._core.begin(delegation.record["delegation_id"], delegation)
+
+    def _end_queued(self, delegation: Delegation, reason: str) -> bool:
+        """End a delegation that waits for capacity, and does not begin any more; False if it does
+        not wait."""
+        hand = [False]
+        try:
+            self._core.leave_line(delegation.record["delegation_id"], delegation, hand)
+        finally:
+            # Also if an exception is thrown in: nobody else ends it.
+            if hand[0]:
+                end = self._end_off_loop if event_loop.is_running() else self._end
+                end(delegation, events.never_began(delegation, reason))
+        return hand[0]
+
+    def _start_queued(self, count: int) -> None:
+        """Have workers run so many of those that waited, and whose turn has come."""
+        for _ in range(count):
+            self._workers.submit_to_any((self, [None], None))
+
+    def _is_begun(self, delegation: Delegation) -> bool:
+        """Have it written down that one that has waited begins; if it cannot be, it ends here."""
+        delegation.waits = False
+        delegation.began = monotonic()
+        if delegation.interrupt_fn is not None:
+            prepare(self._core.running())
+        try:
+            if self._core.begin_row(delegation.record["delegation_id"]):
+                return True
+            ended = events.never_began(delegation, "another process took it for lost")
+        except _core.LedgerError as exc:
+            ended = events.failed(delegation, exc)
+            log.ledger_error(
+                "delegation %s cannot be written down, and ends: %s",
+                delegation.record["delegation_id"],
+                exc,
+            )
+        if self._begin(delegation) is not None:
+            self._end(delegation, ended)
+        return False
 
     def _is_written(self, delegation: Delegation) -> bool:
         """Wait for the row of a dispatch that nobody has waited for.
@@ -89,7 +134,10 @@ class Lifecycle(Uncopied):
             with suppress(_core.LedgerError, ValueError):
                 starting.end(True)
             delegation.starting = delegation.ledger = None
-            self._end(delegation, events.failed(delegation, exc))
+            if self._core.state(delegation.record["delegation_id"]) == "queued":
+                self._end(delegation, events.never_began(delegation, events.describe(exc)))
+            else:
+                self._end(delegation, events.failed(delegation, exc))
             log.ledger_error(
                 "delegation %s cannot be written down, and ends: %s",
                 delegation.record["delegation_id"],
@@ -97,7 +145,7 @@ class Lifecycle(Uncopied):
             )
             return False
         delegation.starting = None
-        return not isinstance(answer, tuple)
+        return not isinstance(answer, tuple) or answer[0] == "queued"
 
     def _end(self, delegation: Delegation, ended: Ended) -> None:
         """Write an end down and publish its event, unless the delegation has ended before."""
@@ -126,7 +174,9 @@ class Lifecycle(Uncopied):
         delegation.work = delegation.interrupt_fn = delegation.run = delegation.callables = None
         if answer is None:
             return
-        delegation.state, problem, _ = answer
+        delegation.state, problem, _, started = answer
+        if started:
+            self._start_queued(started)
         if problem is not None:
             log.warning(
                 "delegation %s is delivered from memory: %s", record["delegation_id"], problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -25,10 +26,14 @@ from hermes_core.text import json, redact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
 
-    #: What a dispatch answers: the id, the one of the same key, or the limit and how many run.
-    Answer = str | tuple[str, str] | tuple[int, int]
+    #: What becomes of a dispatch at capacity.
+    OnCapacity = Literal["reject", "queue"]
+
+    #: What a dispatch answers: the id; or ``"queued"`` and the id, ``"existing"`` and that of the
+    #: same key, ``"refused"`` and the limit, how many permits are taken, and how many wait.
+    Answer = str | tuple[str, str] | tuple[str, tuple[int, int, int]]
     #: What the core is asked to dispatch.
     Request = tuple[
         str | None,
@@ -40,12 +45,24 @@ if TYPE_CHECKING:
         _core.Ledger | None,
         str,
         float,
+        int,
+        int | None,
     ]
 
 #: For how many seconds a dispatch waits for its row.
 _PATIENCE = 10.0
 
-__all__ = ["RETENTION", "AtCapacity", "DelegationHandle", "DelegationRegistry"]
+#: How many delegations may wait for capacity.
+MAX_QUEUED = 64
+
+__all__ = [
+    "MAX_QUEUED",
+    "RETENTION",
+    "AtCapacity",
+    "DelegationHandle",
+    "DelegationRegistry",
+    "TooManyPermits",
+]
 
 
 def _import_what_runs_later() -> None:
@@ -56,31 +73,55 @@ def _import_what_runs_later() -> None:
 
 
 class AtCapacity(HermesCoreError, RuntimeError):
-    """A dispatch was refused: as many delegations run as may.
+    """A dispatch was refused: as many delegations run as may, and none may wait, or no more.
 
     Attributes:
         limit: how many may run at once.
-        running: how many ran when the dispatch was refused.
+        running: how many ran when the dispatch was refused; one with several permits counts as
+            many.
+        queued: how many waited for one of them to end.
     """
 
-    def __init__(self, limit: int, running: int) -> None:
+    def __init__(self, limit: int, running: int, queued: int = 0) -> None:
+        waiting = f", and {queued} wait" if queued else ""
         super().__init__(
-            f"{running} delegations run and {limit} may; wait for one to end, or raise the limit"
+            f"{running} delegations run and {limit} may{waiting}; wait for one to end, or raise "
+            "the limit"
         )
         self.limit = limit
         self.running = running
+        self.queued = queued
 
-    def __reduce__(self) -> tuple[type[AtCapacity], tuple[int, int]]:
-        return type(self), (self.limit, self.running)
+    def __reduce__(self) -> tuple[type[AtCapacity], tuple[int, int, int]]:
+        return type(self), (self.limit, self.running, self.queued)
 
 
-def _existing(answer: tuple[str, str] | tuple[int, int]) -> str:
+class TooManyPermits(HermesCoreError, ValueError):
+    """A dispatch asks for more permits than there are.
+
+    Attributes:
+        permits: how many it asks for.
+        limit: how many there are.
+    """
+
+    def __init__(self, permits: int, limit: int) -> None:
+        super().__init__(
+            f"{permits} permits are asked for and there are {limit}; ask for fewer, or raise the "
+            "limit"
+        )
+        self.permits = permits
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[type[TooManyPermits], tuple[int, int]]:
+        return type(self), (self.permits, self.limit)
+
+
+def _named(answer: tuple[str, str] | tuple[str, tuple[int, int, int]]) -> str:
     """The id of the delegation that an answer names; raises where it is a refusal."""
-    first, second = answer
-    if isinstance(second, str):
-        return second
-    assert isinstance(first, int)
-    raise AtCapacity(first, second)
+    what = answer[1]
+    if isinstance(what, str):
+        return what
+    raise AtCapacity(*what)
 
 
 def _take_back(starting: _core.Dispatching | None) -> None:
@@ -104,6 +145,7 @@ class DelegationRegistry(Lifecycle):
     Args:
         queue: where completion events go; a new ``CompletionQueue`` if none is given.
         capacity: how many delegations may run at once.
+        max_queued: how many may wait for one of them to end (``on_capacity="queue"``).
         ledger: ``"memory"``, the path of a file, or a ``Ledger``.
         redact: makes of a text what may be stored and shown; called with each text of a task and of
             its result. A text for which it raises is withheld.
@@ -114,6 +156,7 @@ class DelegationRegistry(Lifecycle):
     Attributes:
         queue: where completion events go.
         capacity: how many delegations may run at once; may be changed at any time.
+        max_queued: how many may wait; may be changed for those to come.
         ledger: where delegations are written down; may be changed for those to come.
     """
 
@@ -122,6 +165,7 @@ class DelegationRegistry(Lifecycle):
         queue: CompletionQueue[Any] | None = None,
         *,
         capacity: int = 3,
+        max_queued: int = MAX_QUEUED,
         ledger: Ledger | str | os.PathLike[str] = "memory",
         redact: Callable[[str], str] | None = None,
         max_summary: int | None = None,
@@ -138,9 +182,20 @@ class DelegationRegistry(Lifecycle):
         )
         _import_what_runs_later()
         self.capacity = capacity
+        self.max_queued = max_queued
         self.redact = redact
         self._interests = restore.Interests()
         self.ledger = ledger
+
+    @property
+    def capacity(self) -> int:
+        """How many delegations may run at once."""
+        return self._capacity
+
+    @capacity.setter
+    def capacity(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._start_queued(self._core.set_limit(capacity))
 
     @property
     def ledger(self) -> Ledger:
@@ -177,6 +232,8 @@ class DelegationRegistry(Lifecycle):
         parent_session_id: str | None = None,
         interrupt_fn: Callable[[], object] | None = None,
         idempotency_key: str | None = None,
+        on_capacity: OnCapacity = "reject",
+        permits: int = 1,
     ) -> DelegationHandle:
         """Start ``runner`` in the background, in a copy of the caller's ``contextvars`` context.
 
@@ -194,6 +251,12 @@ class DelegationRegistry(Lifecycle):
             idempotency_key: a name for the task among those of the same address. Dispatched again
                 with the same key it is not run again: the handle is the first one's, as long as
                 that is kept: by a ledger in a file also after a restart.
+            on_capacity: what becomes of it while ``capacity`` delegations run: it is refused
+                (``"reject"``), or waits for one of them to end (``"queue"``). Those that wait take
+                turns by their session keys, each key's own in the order of dispatch. What waits is
+                ``"queued"``, has a ``position``, and ends at once if it is cancelled.
+            permits: how many of ``capacity`` it takes. Who has the next turn waits until there are
+                so many; others that need fewer do not pass it.
 
         In a thread where an event loop runs it does not wait for the disk. The runner starts once
         the delegation is written down; where that fails the delegation ends as an error, with its
@@ -201,11 +264,15 @@ class DelegationRegistry(Lifecycle):
         then on. Whoever must know awaits ``adispatch``.
 
         Raises:
-            AtCapacity: ``capacity`` delegations run.
+            AtCapacity: ``capacity`` delegations run, or others wait for them; with ``"queue"``: and
+                ``max_queued`` wait.
+            TooManyPermits: there are fewer than ``permits``.
             LedgerError: it cannot be written down; nothing runs.
             RuntimeError: no worker thread could be started.
             TypeError: the runner is not callable, or an address field is not a str.
+            ValueError: ``on_capacity`` is none of the two, or ``permits`` is below 1.
         """
+        max_queued = self._max_queued(on_capacity)
         record = new_record(
             goal,
             context,
@@ -218,7 +285,9 @@ class DelegationRegistry(Lifecycle):
         )
         delegation = Delegation(record, runner, interrupt_fn)
         delegation.key = idempotency_key
-        known = self.start(delegation, capacity=self.capacity)
+        known = self.start(
+            delegation, capacity=self.capacity, max_queued=max_queued, permits=permits
+        )
         return DelegationHandle(self, known)
 
     async def adispatch(
@@ -235,11 +304,14 @@ class DelegationRegistry(Lifecycle):
         parent_session_id: str | None = None,
         interrupt_fn: Callable[[], object] | None = None,
         idempotency_key: str | None = None,
+        on_capacity: OnCapacity = "reject",
+        permits: int = 1,
     ) -> DelegationHandle:
         """As ``dispatch``, in an ``asyncio`` task: it returns once the delegation is written down.
 
         A task that is cancelled meanwhile has dispatched nothing.
         """
+        max_queued = self._max_queued(on_capacity)
         record = new_record(
             goal,
             context,
@@ -252,7 +324,7 @@ class DelegationRegistry(Lifecycle):
         )
         delegation = Delegation(record, runner, interrupt_fn)
         delegation.key = idempotency_key
-        known = await self._start_awaited(delegation)
+        known = await self._start_awaited(delegation, max_queued, permits)
         return DelegationHandle(self, known)
 
     def start(
@@ -262,12 +334,16 @@ class DelegationRegistry(Lifecycle):
         capacity: int,
         elsewhere: int = 0,
         delegation_id: str | None = None,
+        max_queued: int | None = None,
+        permits: int = 1,
     ) -> Delegation:
         """Dispatch a delegation under a capacity that counts ``elsewhere`` more running.
 
-        Returns it, or the one that was dispatched before under its key. Raises as ``dispatch``.
+        It waits if no more than ``max_queued`` others do; with ``None`` it does not. Nothing waits
+        for what runs elsewhere. Returns it, or the one that was dispatched before under its key.
+        Raises as ``dispatch``.
         """
-        request = self._request(delegation, capacity, elsewhere, delegation_id)
+        request = self._request(delegation, capacity, elsewhere, delegation_id, max_queued, permits)
         ledger = delegation.ledger
         assert ledger is not None
         if ledger.keeps_texts and event_loop.is_running():
@@ -277,16 +353,18 @@ class DelegationRegistry(Lifecycle):
             answer = self._core.dispatch(*request)
             if isinstance(answer, str):
                 self._run(delegation, delegation_id or answer)
+            elif answer[0] == "queued":
+                self._line_up(delegation, _named(answer))
         except BaseException as exc:
             # By the delegation: an interrupt may have come before the answer was here. If another
             # worker has begun it, it does not matter that no thread could be started.
-            withdrawn = self._core.withdraw(delegation)
+            withdrawn = self._withdraw(delegation)
             if withdrawn or not isinstance(answer, str) or not isinstance(exc, Exception):
                 log.pass_on()
                 raise
         log.pass_on()
-        if isinstance(answer, tuple):
-            return self._dispatched_before(_existing(answer), ledger)
+        if isinstance(answer, tuple) and answer[0] != "queued":
+            return self._dispatched_before(_named(answer), ledger)
         return delegation
 
     def _start_unwritten(self, delegation: Delegation, request: Request) -> Delegation:
@@ -300,27 +378,30 @@ class DelegationRegistry(Lifecycle):
             if not isinstance(answer, tuple) or len(answer) == 2:
                 # Refused: a ledger in a file has something to be waited for.
                 assert isinstance(answer, tuple)
-                return self._dispatched_before(_existing(answer), ledger)
+                return self._dispatched_before(_named(answer), ledger)
             begun_id, is_own, starting = answer
             if not is_own:
                 return self._dispatched_before(begun_id, ledger)
             delegation.starting = starting
-            self._run(delegation, request[0] or begun_id)
+            if starting.is_queued():
+                delegation.record["delegation_id"] = request[0] or begun_id
+                # A worker waits for its row, and puts it into the line.
+                self._workers.submit((self, delegation, None))
+            else:
+                self._run(delegation, request[0] or begun_id)
         except BaseException as exc:
-            if (
-                self._core.withdraw(delegation)
-                or starting is None
-                or not isinstance(exc, Exception)
-            ):
+            if self._withdraw(delegation) or starting is None or not isinstance(exc, Exception):
                 _take_back(starting)
                 raise
         finally:
             log.pass_on()
         return delegation
 
-    async def _start_awaited(self, delegation: Delegation) -> Delegation:
+    async def _start_awaited(
+        self, delegation: Delegation, max_queued: int | None, permits: int
+    ) -> Delegation:
         """As ``start``, in an ``asyncio`` task, which waits for the row."""
-        request = self._request(delegation, self.capacity, 0, None)
+        request = self._request(delegation, self.capacity, 0, None, max_queued, permits)
         ledger = delegation.ledger
         assert ledger is not None
         starting: _core.Dispatching | None = None
@@ -338,16 +419,18 @@ class DelegationRegistry(Lifecycle):
                 answer = begun
             if isinstance(answer, str):
                 self._run(delegation, answer)
+            elif answer is not None and answer[0] == "queued":
+                self._line_up(delegation, _named(answer))
         except BaseException as exc:
-            withdrawn = self._core.withdraw(delegation)
+            withdrawn = self._withdraw(delegation)
             if withdrawn or not isinstance(answer, str) or not isinstance(exc, Exception):
                 _take_back(starting)
                 log.pass_on()
                 raise
         log.pass_on()
-        if not isinstance(answer, tuple):
+        if not isinstance(answer, tuple) or answer[0] == "queued":
             return delegation
-        existing = _existing(answer)
+        existing = _named(answer)
         known = self._core.get(existing)
         if known is not None:
             return known[0]
@@ -361,11 +444,21 @@ class DelegationRegistry(Lifecycle):
         capacity: int,
         elsewhere: int,
         delegation_id: str | None,
+        max_queued: int | None,
+        permits: int,
     ) -> Request:
         """What the core is asked to dispatch. Raises as ``dispatch``."""
+        if permits < 1:
+            raise ValueError("permits must be at least 1")
+        if permits > max(capacity, 1):
+            raise TooManyPermits(permits, capacity)
         runner = None if delegation.work is None else delegation.work[0]
         if not callable(runner):
             raise TypeError(f"runner must be callable, not {type(runner).__name__}")
+        if max_queued is not None:
+            delegation.waits = True
+            if event_loop.is_running() and is_coroutine_function(runner):
+                delegation.loop = weakref.ref(event_loop.reader_here())
         record = delegation.record
         owner = owner_of(record)
         # The end uses the hook that is set now, even if it is changed meanwhile.
@@ -391,10 +484,30 @@ class DelegationRegistry(Lifecycle):
             core,
             text,
             record["dispatched_at"],
+            permits,
+            max_queued,
         )
+
+    def _max_queued(self, on_capacity: str) -> int | None:
+        """How many may wait, or ``None`` if it is not to wait."""
+        if on_capacity not in ("reject", "queue"):
+            raise ValueError(f"on_capacity must be 'reject' or 'queue', not {on_capacity!r}")
+        return self.max_queued if on_capacity == "queue" else None
+
+    def _line_up(self, delegation: Delegation, delegation_id: str) -> None:
+        """Note that a delegation waits for capacity; its turn may have come."""
+        delegation.record["delegation_id"] = delegation_id
+        self._start_queued(self._core.started())
+
+    def _withdraw(self, delegation: Delegation) -> bool:
+        """Take back a dispatch that no worker has begun; who waits for its place gets it."""
+        withdrawn = self._core.withdraw(delegation)
+        self._start_queued(self._core.started())
+        return withdrawn
 
     def _run(self, delegation: Delegation, delegation_id: str) -> None:
         """Hand a delegation that is recorded to what runs it."""
+        delegation.waits = False
         delegation.record["delegation_id"] = delegation_id
         if delegation.interrupt_fn is not None:
             prepare(self._core.running())
@@ -437,17 +550,24 @@ class DelegationRegistry(Lifecycle):
     def list(self) -> list[dict[str, Any]]:
         """Every record kept, in the order of dispatch.
 
-        The running ones, all whose event waits, and the last 50 delivered. Each is a new dict with
+        Those that wait for capacity (``"queued"``, with their ``position``), the running ones, all
+        whose event waits, and the last 50 delivered. Each is a new dict with
         the gateway's keys (0.19.0: ``list_async_delegations``), ``state`` (design: the closed
         enum) and ``delivery`` (``None``, ``"pending"``, ``"delivered"``, ``"dropped"``,
         ``"dead"``, ``"parked"``).
         """
-        return [listed(*row) for row in self._core.rows()]
+        return [self._listed(*row) for row in self._core.rows()]
 
     def get(self, delegation_id: str) -> dict[str, Any] | None:
         """One record as in ``list``, or ``None`` if it is not kept."""
         row = self._core.get(delegation_id)
-        return None if row is None else listed(*row)
+        return None if row is None else self._listed(*row)
+
+    def _listed(self, delegation: Delegation, state: str, delivery: str | None) -> dict[str, Any]:
+        record = listed(delegation, state, delivery)
+        if state == "queued":
+            record["position"] = self._core.position(record["delegation_id"])
+        return record
 
     def cancel(
         self,
@@ -460,8 +580,8 @@ class DelegationRegistry(Lifecycle):
     ) -> int:
         """Ask running delegations to stop: one by id, or all whose owner has every given field.
 
-        Each still ends with its own completion event. Returns how many were asked, within two
-        seconds even if an ``interrupt_fn`` hangs.
+        Each still ends with its own completion event; what waits for capacity does so at once.
+        Returns how many were asked, within two seconds even if an ``interrupt_fn`` hangs.
 
         Raises:
             ValueError: neither an id nor an owner field was given.
@@ -477,9 +597,10 @@ class DelegationRegistry(Lifecycle):
         return self.interrupt([one], reason)
 
     def _running(self, delegation_id: str) -> Delegation | None:
-        """A delegation that runs here, by its id."""
+        """A delegation that runs here, or waits for capacity, by its id."""
         known = self._core.get(delegation_id)
-        return known[0] if known is not None and known[1] == "running" else None
+        has_not_ended = known is not None and known[1] in ("queued", "running")
+        return known[0] if known is not None and has_not_ended else None
 
     def _cancel_asked_for(self, delegation_id: str) -> None:
         # Nobody waits for the answer, and one that hangs is to keep no other waiting.
@@ -495,7 +616,7 @@ class DelegationRegistry(Lifecycle):
         self._core.drop_as_asked(delegation_id, fence)
 
     def interrupt_all(self, reason: str = "shutdown") -> int:
-        """Ask every running delegation to stop; as ``cancel``."""
+        """Ask every delegation to stop that runs, or waits for capacity; as ``cancel``."""
         return self.interrupt(self._core.running_all(), reason)
 
     def live_work(
@@ -507,8 +628,8 @@ class DelegationRegistry(Lifecycle):
     ) -> dict[str, int]:
         """How much is not done yet, of one owner (every given field is its own) or of all.
 
-        ``queued``, ``running``, ``finalizing`` (ended, its event not on the queue yet) and
-        ``undelivered``. A host suspends when all are zero.
+        ``queued`` (for capacity), ``running``, ``finalizing`` (ended, its event not on the
+        queue yet) and ``undelivered``. A host suspends when all are zero.
         """
         owner = (session_key, origin_ui_session_id, parent_session_id)
         counts = self._core.live_work(owner)
@@ -619,8 +740,8 @@ class DelegationRegistry(Lifecycle):
         return restore.take_over(self, interest)
 
     def stats(self) -> dict[str, Any]:
-        """Counts: ``running``, ``finalizing``, ``undelivered``, ``dead``, ``retained`` now;
-        ``dispatched``, ``refused``, ``discarded`` (ends that came after the end) so far; and
+        """Counts: ``queued``, ``running``, ``finalizing``, ``undelivered``, ``dead``, ``retained``
+        now; ``dispatched``, ``refused``, ``discarded`` (ends that came after the end) so far; and
         ``ledger``, see ``Ledger.health``."""
         stats: dict[str, Any] = dict(self._core.stats())
         stats["ledger"] = self._ledger.health()

@@ -148,6 +148,7 @@ class Ledger(Uncopied):
 
         A row is a dict with ``delegation_id``, ``session_key``, ``origin_ui_session_id``,
         ``parent_session_id``, ``idempotency_key``; ``state`` (a lost one is ``"lost"``),
+        ``has_begun`` (whether it ever ran: not while it waits for capacity),
         ``delivery`` (``None`` before the end, ``"pending"``, ``"delivered"``, ``"dropped"``,
         ``"dead"``, ``"parked"``), ``attempts`` (``None`` without a file); ``holder`` (``"us"``,
         ``"other"``, ``"nobody"``) and ``held_until``; ``dispatched_at``, ``completed_at``,
@@ -171,9 +172,9 @@ class Ledger(Uncopied):
         return [_decoded(row) for row in self._core.newest(2**62 if limit is None else limit)]
 
     def running(self) -> list[dict[str, Any]]:
-        """The rows of what runs, here or elsewhere."""
+        """The rows of what runs, or waits for capacity, here or elsewhere."""
         if self._core is None:
-            return [row for row in self._kept() if row["state"] == "running"]
+            return [row for row in self._kept() if row["state"] in ("queued", "running")]
         return [_decoded(row) for row in self._core.running()]
 
     def dead_letters(self) -> list[dict[str, Any]]:

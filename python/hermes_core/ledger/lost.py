@@ -17,6 +17,10 @@ _LOST = (
     "its process ended before it did; what it had done by then may have taken effect, and nothing "
     "more is known of it"
 )
+#: The same of one that waited for capacity.
+_NEVER_BEGAN = (
+    "it never began: it was waiting for capacity when its process ended, and nothing of it was done"
+)
 
 
 def lost(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
@@ -39,18 +43,19 @@ def lost(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
         "dispatched_at": row["dispatched_at"],
         "completed_at": row["completed_at"] or time.time(),
     }
+    error = _LOST if row.get("has_begun", True) else _NEVER_BEGAN
     # How long it ran is not known.
     if "is_batch" not in record:
-        end: Row = {"status": "lost", "summary": None, "error": _LOST, "api_calls": 0}
+        end: Row = {"status": "lost", "summary": None, "error": error, "api_calls": 0}
         return with_further({**whose, **task, **end, **when, "exit_reason": None}, record)
     goals = record.get("goals")
     # An end for each: a notice names the goals of those that have one.
     results = [
-        {"task_index": number, "status": "lost", "error": _LOST}
+        {"task_index": number, "status": "lost", "error": error}
         for number, _ in enumerate(goals if isinstance(goals, list) else ())
     ]
     end = {"status": "lost", "is_batch": True, "results": results, "live_transcripts": None}
-    event = {**whose, "goals": goals, **task, **end, "error": _LOST, **when}
+    event = {**whose, "goals": goals, **task, **end, "error": error, **when}
     return with_further(event, record)
 
 

@@ -40,12 +40,13 @@ def of_record(
 ) -> dict[str, Any]:
     """The row of a record, as ``DelegationRegistry.list`` gives it, that is in no file."""
     fields = ("delegation_id", "session_key", "origin_ui_session_id", "parent_session_id")
-    is_held = record["state"] == "running" or delivery == "pending"
+    is_held = record["state"] in ("queued", "running") or delivery == "pending"
     return {
         **{field: record[field] or "" for field in fields},
         "fence": 1,
         "idempotency_key": key,
         "state": record["state"],
+        "has_begun": record["state"] != "queued",
         "delivery": delivery,
         "attempts": None,
         "holder": "us" if is_held else "nobody",

@@ -82,6 +82,12 @@ class Reader:
         self.context = contextvars.Context()
         self.context.run(loop.add_reader, self.waker.fileno(), self.wake)
 
+    def is_here(self) -> bool:
+        """Whether its loop runs in the calling thread."""
+        loop = self.loop()
+        events = sys.modules.get("asyncio.events")
+        return loop is not None and events is not None and events._get_running_loop() is loop
+
     def wake(self) -> None:
         """Let the tasks whose signal was set go on."""
         for number in self.waker.ready():
@@ -127,6 +133,11 @@ def reader_of(loop: asyncio.AbstractEventLoop) -> Reader:
     return reader
 
 
+def reader_here() -> Reader:
+    """The reader of the event loop that runs in the calling thread; raises as ``waiter``."""
+    return reader_of(_running_loop())
+
+
 def waiter() -> Waiter:
     """A waiter for a task of the running event loop.
 
@@ -134,7 +145,7 @@ def waiter() -> Waiter:
         RuntimeError: no event loop runs in this thread, or the process was forked under it.
         NotImplementedError: the loop cannot watch a descriptor.
     """
-    return Waiter(reader_of(_running_loop()))
+    return Waiter(reader_here())
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

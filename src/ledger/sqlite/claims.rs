@@ -24,6 +24,13 @@ impl Claims {
         self.0.insert(id, Known { file, task });
     }
 
+    /// What waited for capacity begins.
+    pub(super) fn begin(&mut self, id: &str) {
+        if let Some(task) = self.0.get_mut(id).and_then(|known| known.task.as_mut()) {
+            task.is_queued = false;
+        }
+    }
+
     /// A row is not ours any more.
     pub(super) fn let_go(&mut self, id: &str) {
         self.0.remove(id);

@@ -540,6 +540,7 @@ impl Instance {
         }
         match write {
             Write::Dispatch(new) => claims.keep(new.id.clone(), file, Some(new)),
+            Write::Begin(claim) => claims.begin(&claim.id),
             // It is in this file now, also if that had lost it.
             Write::Finish { claim, .. } if written.effect == Effect::None => {
                 claims.keep(claim.id, file, None);

@@ -14,7 +14,8 @@ macro_rules! queries {
 }
 
 queries! {
-    DISPATCH LONG_RECORD SAME_KEY WITHDRAW FINISH FINISH_LATE LONG_EVENT ATTEMPTS BURY SETTLE IS_DELIVERED
+    DISPATCH LONG_RECORD SAME_KEY BEGIN WITHDRAW FINISH FINISH_LATE LONG_EVENT ATTEMPTS BURY SETTLE
+    IS_DELIVERED
     REOPEN PARK GIVE_BACK GIVE_UP PARK_RUNNING PARK_PENDING REDELIVER DISCARD ASK_TO_DROP DROP_AS_ASKED
     CANCEL ADOPT EXISTS
     RENEW INSTANCES IS_KNOWN LEAVE ORPHAN CHANGED CHANGES REQUESTS
@@ -125,6 +126,7 @@ mod tests {
         let db = schema();
         for (statement, indexes) in [
             (DISPATCH, &["ended"][..]),
+            (BEGIN, &["running"]),
             (WITHDRAW, &["running"]),
             (FINISH, &["running"]),
             (FINISH_LATE, &["ended"]),

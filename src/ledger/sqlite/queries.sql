@@ -5,10 +5,11 @@
 -- has first deleted those whose lease is over.
 
 -- name: dispatch
--- Begins a row that runs; ?4 … are the owner's fields, the key, the time and a short record.
+-- Begins a row that runs; ?4 … are the owner's fields, the key, the time, a short record, and whether
+-- it waits for capacity before.
 INSERT INTO delegations (id, fence, holder, state, session_key, origin_ui_session_id,
-    parent_session_id, epoch, idempotency_key, dispatched_at, record)
-SELECT ?1, ?2, ?3, 'running', ?4, ?5, ?6, ?7, ?8, ?9, ?10
+    parent_session_id, epoch, idempotency_key, dispatched_at, record, queued)
+SELECT ?1, ?2, ?3, 'running', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
 WHERE NOT EXISTS (SELECT 1 FROM delegations WHERE id = ?1 AND state <> 'running')
 ON CONFLICT DO NOTHING;
 
@@ -21,6 +22,11 @@ INSERT INTO long_records (seq, record) VALUES (?1, ?2);
 SELECT id FROM delegations
 WHERE idempotency_key = ?1 AND session_key = ?2 AND origin_ui_session_id = ?3
     AND parent_session_id = ?4 AND idempotency_key IS NOT NULL;
+
+-- name: begin
+-- Says of a row that waited for capacity that it begins.
+UPDATE delegations SET queued = 0
+WHERE id = ?1 AND fence = ?2 AND holder = ?3 AND state = 'running';
 
 -- name: withdraw
 -- Takes back a row that never ran.
@@ -159,7 +165,8 @@ WHERE id = ?1 AND state <> 'running' AND settled_at IS NULL AND delivery = 'pend
 RETURNING seq, id, fence, state, delivery, attempts, holder, NULL, NULL, session_key,
     origin_ui_session_id, parent_session_id, epoch, idempotency_key, dispatched_at, completed_at,
     settled_at, coalesce(record, (SELECT record FROM long_records AS r WHERE r.seq = delegations.seq),
-    '{}'), coalesce(event, (SELECT event FROM long_events AS e WHERE e.seq = delegations.seq));
+    '{}'), coalesce(event, (SELECT event FROM long_events AS e WHERE e.seq = delegations.seq)),
+    queued;
 
 -- name: exists
 -- Whether there is a row of this id.
@@ -232,7 +239,7 @@ UNION ALL SELECT * FROM rows WHERE id = ?1 AND state <> 'running';
 SELECT * FROM rows ORDER BY seq DESC LIMIT ?1;
 
 -- name: running
--- Reads what runs.
+-- Reads what runs, or waits for capacity.
 SELECT * FROM rows WHERE seq IN (SELECT seq FROM delegations WHERE state = 'running') ORDER BY seq;
 
 -- name: elsewhere
@@ -248,7 +255,7 @@ ORDER BY seq;
 -- Reads what may be adopted now, without the texts.
 SELECT d.seq, d.id, d.fence, d.state, d.delivery, d.attempts, NULL, NULL, NULL, d.session_key,
     d.origin_ui_session_id, d.parent_session_id, d.epoch, d.idempotency_key, d.dispatched_at,
-    d.completed_at, d.settled_at, '' AS record, NULL AS event
+    d.completed_at, d.settled_at, '' AS record, NULL AS event, d.queued
 FROM delegations AS d
 WHERE d.seq IN (SELECT seq FROM delegations WHERE settled_at IS NULL AND delivery = 'pending')
     AND d.state <> 'running' AND NOT EXISTS (SELECT 1 FROM instances WHERE id = d.holder)
@@ -265,7 +272,7 @@ ORDER BY seq;
 -- texts.
 SELECT d.seq, d.id, d.fence, d.state, d.delivery, d.attempts, d.holder, i.lease_until, i.term,
     d.session_key, d.origin_ui_session_id, d.parent_session_id, d.epoch, d.idempotency_key,
-    d.dispatched_at, d.completed_at, d.settled_at, '' AS record, NULL AS event
+    d.dispatched_at, d.completed_at, d.settled_at, '' AS record, NULL AS event, d.queued
 FROM delegations AS d LEFT JOIN instances AS i ON i.id = d.holder
 WHERE d.seq IN (
         SELECT seq FROM delegations

@@ -225,6 +225,8 @@ struct Rows {
     state: usize,
     delivery: usize,
     key: usize,
+    // Not in a file of an earlier schema.
+    queued: Option<usize>,
 }
 
 impl Rows {
@@ -232,10 +234,11 @@ impl Rows {
     fn of(old: &Connection) -> rusqlite::Result<Option<Self>> {
         let Ok(all) = old.prepare("SELECT * FROM delegations") else { return Ok(None) };
         let names: Vec<String> = all.column_names().into_iter().map(str::to_owned).collect();
+        let queued = names.iter().position(|column| column == "queued");
         let at = |name| names.iter().position(|column| column == name).unwrap_or(0);
         let (seq, id, fence) = (at("seq"), at("id"), at("fence"));
         let (state, delivery, key) = (at("state"), at("delivery"), at("idempotency_key"));
-        Ok(Some(Self { names, seq, id, fence, state, delivery, key }))
+        Ok(Some(Self { names, seq, id, fence, state, delivery, key, queued }))
     }
 
     /// How many were written, and whether all that are to be there are.
@@ -250,8 +253,9 @@ impl Rows {
         };
         let Ok(mut rows) = all.query([]) else { return Ok((0, false)) };
         let mut find = new.prepare(
-            "SELECT seq, fence, state, delivery FROM delegations WHERE id = ?1 AND state = 'running'
-            UNION ALL SELECT seq, fence, state, delivery FROM delegations
+            "SELECT seq, fence, state, delivery, queued FROM delegations
+            WHERE id = ?1 AND state = 'running'
+            UNION ALL SELECT seq, fence, state, delivery, queued FROM delegations
             WHERE id = ?1 AND state <> 'running'",
         )?;
         let (mut written, mut is_whole) = (0, true);
@@ -262,12 +266,14 @@ impl Rows {
             };
             let Value::Integer(old_seq) = row[self.seq] else { continue };
             let there = find.query_row([&row[self.id]], |there| {
-                Ok((there.get::<_, i64>(0)?, standing(&values(there, 4)[1..])))
+                Ok((there.get::<_, i64>(0)?, standing(&values(there, 5)[1..])))
             });
             let seq = match there.optional()? {
                 Some((seq, there)) => {
-                    let decides = [self.fence, self.state, self.delivery];
-                    if standing(&decides.map(|column| row[column].clone())) <= there {
+                    let decides =
+                        [Some(self.fence), Some(self.state), Some(self.delivery), self.queued];
+                    let value = |column: usize| row[column].clone();
+                    if standing(&decides.map(|column| column.map_or(Value::Null, value))) <= there {
                         continue;
                     }
                     new.prepare_cached("DELETE FROM delegations WHERE seq = ?1")?.execute([seq])?;
@@ -303,15 +309,15 @@ impl Rows {
     }
 }
 
-/// How far a row is: its fence, then whether it ended, whether it is known how, and whether its event
-/// is still to be delivered; of these values.
+/// How far a row is: its fence, then whether it began, whether it ended, whether it is known how, and
+/// whether its event is still to be delivered; of these values.
 fn standing(row: &[Value]) -> (i64, u8) {
     let fence = if let Value::Integer(fence) = row[0] { fence } else { 0 };
     let is = |value: &Value, what: &str| matches!(value, Value::Text(text) if text == what);
     let stage = match (is(&row[1], "running"), is(&row[2], "pending")) {
-        (true, _) => 0,
-        (false, true) => 1 + u8::from(!is(&row[1], "lost")),
-        (false, false) => 3,
+        (true, _) => u8::from(row[3] != Value::Integer(1)),
+        (false, true) => 2 + u8::from(!is(&row[1], "lost")),
+        (false, false) => 4,
     };
     (fence, stage)
 }

@@ -25,7 +25,7 @@ pub(super) struct Recovery {
 /// The columns of a delegation but for `seq`, in the order of the schema.
 const COLUMNS: &str = "id, holder, fence, state, delivery, attempts, session_key,
     origin_ui_session_id, parent_session_id, epoch, idempotency_key, dispatched_at, completed_at,
-    settled_at, cancel_requested";
+    settled_at, cancel_requested, queued";
 const STATE: usize = 4;
 
 /// Carries over what can be read.
@@ -86,7 +86,12 @@ fn copy_all(from: &Connection, into: &Connection) -> rusqlite::Result<usize> {
     into.execute_batch("BEGIN IMMEDIATE")?;
     let mut target = Target { from, into, rows: 0 };
     target.copy_instances()?;
-    let all = format!("SELECT seq, {COLUMNS} FROM delegations NOT INDEXED");
+    let all = |columns: &str| format!("SELECT seq, {columns} FROM delegations NOT INDEXED");
+    // A file of an earlier schema has a column less.
+    let all = match from.prepare(&all(COLUMNS)) {
+        Ok(_) => all(COLUMNS),
+        Err(_) => all(&COLUMNS.replace("queued", "0")),
+    };
     // What is damaged ends a reading: so one from each end, then each that an index knows of.
     let is_whole = target.copy_rows(&format!("{all} ORDER BY seq"), None)?;
     if !is_whole {
@@ -129,7 +134,7 @@ impl Target<'_> {
         let Ok(mut rows) = statement.query(params_from_iter(seq)) else { return Ok(false) };
         loop {
             match rows.next() {
-                Ok(Some(row)) => self.copy_row(values(row, 16))?,
+                Ok(Some(row)) => self.copy_row(values(row, 17))?,
                 Ok(None) => return Ok(true),
                 Err(_) => return Ok(false),
             }
@@ -147,7 +152,7 @@ impl Target<'_> {
         }
         let insert = format!(
             "INSERT OR IGNORE INTO delegations (seq, {COLUMNS})
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         );
         let inserted = self.into.prepare_cached(&insert)?.execute(params_from_iter(row));
         if unless_unfit(inserted)? == 0 {

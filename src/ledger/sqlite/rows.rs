@@ -96,7 +96,7 @@ pub(super) fn read(
         }
         Question::Running => {
             let mut rows = all(db, reader, sql::RUNNING, [])?;
-            rows.retain(|row| row.state == State::Running);
+            rows.retain(|row| !row.state.is_terminal());
             Ok(rows)
         }
         Question::Elsewhere => Ok(others(all(db, reader, sql::ELSEWHERE, [us])?)),
@@ -148,8 +148,10 @@ fn all(
 
 fn to_row(row: &rusqlite::Row<'_>, reader: Reader<'_>) -> rusqlite::Result<Row> {
     let holder = reader.holder(row.get(6)?, row.get(7)?);
+    let has_begun = !row.get::<_, bool>(19)?;
     let state = match state(row.get_ref(3)?.as_str()?) {
         State::Running if holder == Holder::Nobody => State::Lost,
+        State::Running if !has_begun => State::Queued,
         state => state,
     };
     let fence: i64 = row.get(2)?;
@@ -165,6 +167,7 @@ fn to_row(row: &rusqlite::Row<'_>, reader: Reader<'_>) -> rusqlite::Result<Row> 
         }),
         idempotency_key: optional_text(row, 13)?,
         state,
+        has_begun,
         delivery: delivery(row.get_ref(4)?.as_str_or_null()?),
         attempts: u32::try_from(row.get::<_, i64>(5)?).unwrap_or(u32::MAX),
         holder,

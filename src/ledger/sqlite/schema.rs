@@ -6,10 +6,11 @@ use super::failure::pass;
 use crate::failpoint::Step;
 
 /// The schema, one step after the other; a file says how many of them it has.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     include_str!("sql/0001_delegations.sql"),
     include_str!("sql/0002_fewer_pages.sql"),
     include_str!("sql/0003_steady_leases.sql"),
+    include_str!("sql/0004_queued.sql"),
 ];
 /// The newest schema that this release knows.
 pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;

@@ -101,6 +101,7 @@ pub(super) fn write<'a>(
     pass(step(write))?;
     let written = match write {
         Write::Dispatch(new) => return dispatch(db, context, new),
+        Write::Begin(claim) => claimed(db, context, sql::BEGIN, claim)?,
         Write::Withdraw(claim) => claimed(db, context, sql::WITHDRAW, claim)?,
         Write::Finish { claim, state, event, completed_at } => {
             let end = (*state, &**event, *completed_at);
@@ -223,6 +224,7 @@ fn insert(
         new.idempotency_key.as_deref(),
         new.dispatched_at,
         (!is_long).then_some(&*new.record),
+        new.is_queued,
     ])?;
     if inserted > 0 && is_long {
         let record = params![db.last_insert_rowid(), &*new.record];
@@ -381,7 +383,8 @@ fn as_integer(fence: u64) -> i64 {
 /// The row that a write is about, if its writer claims it.
 pub(super) fn claim_of(write: &Write) -> Option<&Claim> {
     match write {
-        Write::Withdraw(claim)
+        Write::Begin(claim)
+        | Write::Withdraw(claim)
         | Write::Finish { claim, .. }
         | Write::Attempts { claim, .. }
         | Write::Ack(claim)
@@ -401,6 +404,7 @@ pub(super) fn claim_of(write: &Write) -> Option<&Claim> {
 fn step(write: &Write) -> Step {
     match write {
         Write::Dispatch(_) => Step::Dispatch,
+        Write::Begin(_) => Step::BeginRow,
         Write::Withdraw(_) => Step::Withdraw,
         Write::Finish { .. } => Step::Finish,
         Write::Attempts { .. } => Step::Attempts,

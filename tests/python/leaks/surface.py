@@ -246,7 +246,7 @@ def native_registry(t: Tracked) -> None:
     core = t.core
     assert core.dispatch(t.id, 1, 0, t.owner, t.thing, *t.row) == t.id
     refused(ValueError, core.dispatch, t.id, 9, 0, t.owner, t.other, *t.row)
-    assert core.dispatch(None, 1, 0, t.owner, t.other, *t.row) == (1, 1)
+    assert core.dispatch(None, 1, 0, t.owner, t.other, *t.row) == ("refused", (1, 1, 0))
     assert core.begin(t.id, t.other) is None
     assert core.begin(t.id, t.thing) is True
     assert core.begin(t.id, t.thing) is False
@@ -255,7 +255,7 @@ def native_registry(t: Tracked) -> None:
     assert core.wait(t.id, t.soon) is False
     assert core.running() == 1
     assert core.finish(t.id, t.other, t.ended, t.end, t.text, 1.0) is None
-    assert core.finish(t.id, t.thing, t.ended, t.end, t.text, 1.0) == ("completed", None, [])
+    assert core.finish(t.id, t.thing, t.ended, t.end, t.text, 1.0) == ("completed", None, [], 0)
     assert core.finish(t.id, t.thing, t.ended, t.end, t.text, 1.0) is None
     assert core.wait(t.id, None) is True
     assert core.wait(t.empty_id, None) is True
@@ -276,6 +276,32 @@ def native_registry(t: Tracked) -> None:
     for call in (core.get, core.state):
         refused(TypeError, call, t.thing)
     refused(TypeError, core.begin, t.thing, t.thing)
+
+
+@case("_core.Registry.next_started", "_core.Registry.started", "_core.Registry.begin_row")
+@case("_core.Registry.leave_line", "_core.Registry.position", "_core.Registry.set_limit")
+def native_line(t: Tracked) -> None:
+    core = t.core
+    core.dispatch(None, 1, 0, t.owner, t.thing, *t.row, 1, 2)
+    assert core.dispatch(t.id, 1, 0, t.owner, t.thing, *t.row, 1, 2) == ("queued", t.id)
+    kind, other = core.dispatch(None, 1, 0, t.owner, t.other, *t.row, 1, 2)
+    assert kind == "queued"
+    assert isinstance(other, str)
+    assert (core.position(t.id), core.position(t.empty_id)) == (1, None)
+    hand: list[Any] = [None]
+    assert (core.next_started(hand), hand, core.started()) == (None, [None], 0)
+    is_out = [False]
+    core.leave_line(t.id, t.other, is_out)
+    assert not is_out[0]
+    core.leave_line(t.id, t.thing, is_out)
+    assert is_out == [True]
+    assert core.set_limit(2) == 1
+    assert (core.next_started(hand), hand) == (other, [t.other])
+    assert core.begin_row(other) is True
+    refused(TypeError, core.next_started, t.thing)
+    refused(TypeError, core.leave_line, t.id, t.thing, t.thing)
+    refused(TypeError, core.set_limit, t.thing)
+    core.clear()
 
 
 @case("_core.Registry.withdraw", "_core.Registry.running_of", "_core.Registry.running_all")
@@ -439,7 +465,8 @@ def texts(t: Tracked) -> None:
 @case("DelegationRegistry.active_count", "DelegationRegistry.clear", "DelegationRegistry.__del__")
 @case("DelegationHandle.__init__", "DelegationHandle.id", "DelegationHandle.state")
 @case("DelegationHandle.result", "DelegationHandle.__repr__", "AtCapacity.__init__")
-@case("AtCapacity.__reduce__")
+@case("AtCapacity.__reduce__", "TooManyPermits.__init__", "TooManyPermits.__reduce__")
+@case("DelegationHandle.position", "DelegationRegistry.capacity")
 def delegations(t: Tracked) -> None:
     for runner in (t.runner, t.raising, lambda: t.thing):
         handle = t.registry.dispatch(
@@ -460,6 +487,18 @@ def delegations(t: Tracked) -> None:
     except hc.AtCapacity as exc:
         kind, arguments = exc.__reduce__()
         kind(*arguments)
+    waiting = t.none.dispatch(goal=t.wide, runner=t.runner, session_key=t.key, on_capacity="queue")
+    assert waiting.position == 1
+    assert t.none.list()
+    waiting.cancel(t.wide)
+    t.none.capacity = t.none.capacity
+    t.none.clear()
+    try:
+        t.none.dispatch(goal=t.wide, runner=t.runner, permits=2)
+    except hc.TooManyPermits as exc:
+        too_many, numbers = exc.__reduce__()
+        too_many(*numbers)
+    refused(ValueError, t.none.dispatch, goal=t.wide, runner=t.runner, on_capacity=t.wide)
     t.registry.stats(), t.registry.active_count()
     t.registry.clear()
 

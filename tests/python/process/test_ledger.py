@@ -52,6 +52,54 @@ def test_f3_a_result_that_was_not_delivered_comes_back_once(path: Path) -> None:
     assert states(path) == [(name, "completed", "delivered")]
 
 
+def test_f3_what_waited_in_a_killed_process_never_began(path: Path) -> None:
+    """F3: one event each, which says so, with the task; not of one that waited and then ran."""
+    ended, waited, *waiting = live(
+        path,
+        """
+        go, begun = threading.Event(), threading.Event()
+        registry.capacity = 1
+
+        def run():
+            begun.set()
+            forever()
+
+        say(dispatch("ends", runner=lambda: {"summary": str(go.wait(30))}).id)
+        say(dispatch("waited", runner=run, on_capacity="queue").id)
+        for number in range(2):
+            say(dispatch("waits", runner=forever, on_capacity="queue", context="some").id)
+        go.set()
+        begun.wait(30)
+        die()
+        """,
+        lease=0.2,
+        killed=True,
+    )
+    (told,) = live(
+        path,
+        """
+        box = queue.mailbox(session_key="a")
+        told = {}
+        for _ in range(4):
+            delivery = box.get(timeout=30)
+            told[delivery.event["delegation_id"]] = [delivery.event, delivery.text]
+            delivery.ack()
+        say(told)
+        """,
+    )
+    assert told[ended][0]["status"] == "completed"
+    assert "may have taken effect" in told[waited][0]["error"]
+    for name in waiting:
+        event, text = told[name]
+        assert (event["status"], event["goal"], event["context"]) == ("lost", "waits", "some")
+        assert event["error"].startswith("it never began: it was waiting for capacity")
+        assert "it never began" in text
+        assert "may have taken effect" not in text
+    assert live(path, NOTHING_WAITS) == [0]
+    has_begun = {row["delegation_id"]: row["has_begun"] for row in hc.Ledger(path).rows()}
+    assert has_begun == {ended: True, waited: True, **dict.fromkeys(waiting, False)}
+
+
 def test_f3_what_a_killed_process_ran_is_reported_lost(path: Path) -> None:
     """F3: one event each, once the lease is over, with the task's source."""
     dispatched = live(

@@ -43,6 +43,7 @@ def test_a_refusal_names_the_numbers(registry: hc.DelegationRegistry) -> None:
     go.set()
     handle.result(30)
     assert registry.stats() == {
+        "queued": 0,
         "running": 0,
         "finalizing": 0,
         "undelivered": 1,

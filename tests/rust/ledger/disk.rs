@@ -86,7 +86,7 @@ fn a_newer_schema_is_left_as_it_is() {
 
     let ledger = process(&folder.file(), &Hands::new());
     let path = folder.file().display().to_string();
-    let newer = Error::LedgerNewer { path, found: 99, known: 3 };
+    let newer = Error::LedgerNewer { path, found: 99, known: 4 };
     assert_eq!(write(&*ledger, Write::Dispatch(new("e"))), Err(newer.clone()));
     assert_eq!(ledger.read(Which::Newest(9)), Err(newer.clone()));
     assert_eq!(notice(&*ledger), Notice::Failing(newer));
@@ -96,7 +96,7 @@ fn a_newer_schema_is_left_as_it_is() {
     // The newer release has put it right: the next use works.
     let ledger = process(&folder.file(), &Hands::new());
     write(&*ledger, Write::Dispatch(new("e"))).unwrap_err();
-    Connection::open(folder.file()).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    Connection::open(folder.file()).unwrap().pragma_update(None, "user_version", 4).unwrap();
     dispatch(&*ledger, "e");
     assert_eq!(ids(&*ledger, Which::Newest(9)), ["d", "e"]);
 }

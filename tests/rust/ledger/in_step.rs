@@ -33,10 +33,12 @@ fn some_write() -> impl Strategy<Value = Write> {
     let key = prop::option::of(prop::sample::select(vec!["x", "y"]));
     let state = prop::sample::select(vec![State::Completed, State::Error, State::Interrupted]);
     prop_oneof![
-        6 => (id(), some_owner(), key).prop_map(|(id, owner, key)| {
+        6 => (id(), some_owner(), key, any::<bool>()).prop_map(|(id, owner, key, is_queued)| {
             let idempotency_key = key.map(Into::into);
-            Write::Dispatch(NewDelegation { owner: owner.into(), idempotency_key, ..new(id) })
+            let owner = owner.into();
+            Write::Dispatch(NewDelegation { owner, idempotency_key, is_queued, ..new(id) })
         }),
+        2 => some_claim().prop_map(Write::Begin),
         1 => some_claim().prop_map(Write::Withdraw),
         6 => (some_claim(), state).prop_map(|(claim, state)| Write::Finish {
             claim,

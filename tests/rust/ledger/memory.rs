@@ -107,9 +107,13 @@ impl Rows {
         let lets_go = write.lets_go();
         let written = match write {
             Write::Dispatch(new) => return self.dispatch(new),
+            Write::Begin(claim) => self.held(&claim, |row| !row.state.is_terminal()).map(|kept| {
+                kept.row.state = State::Running;
+                kept.row.has_begun = true;
+            }),
             Write::Withdraw(claim) => self.withdraw(&claim),
             Write::Finish { claim, state, event, completed_at } => {
-                let kept = self.held(&claim, |row| row.state == State::Running);
+                let kept = self.held(&claim, |row| !row.state.is_terminal());
                 if kept.as_ref().is_some_and(|kept| kept.row.delivery == Delivery::Parked) {
                     done = Outcome::Parked;
                 }
@@ -191,7 +195,8 @@ impl Rows {
             claim: Claim { id: new.id.clone(), fence: NewDelegation::FENCE },
             owner: new.owner,
             idempotency_key: new.idempotency_key,
-            state: State::Running,
+            state: if new.is_queued { State::Queued } else { State::Running },
+            has_begun: !new.is_queued,
             delivery: Delivery::NotYet,
             attempts: 0,
             holder: Holder::Us,
@@ -214,7 +219,7 @@ impl Rows {
     }
 
     fn withdraw(&mut self, claim: &Claim) -> Option<()> {
-        self.held(claim, |row| row.state == State::Running)?;
+        self.held(claim, |row| !row.state.is_terminal())?;
         let kept = self.rows.remove(&claim.id)?;
         self.forget_key(&kept.row);
         Some(())
@@ -363,7 +368,7 @@ impl Rows {
 
     fn cancel(&mut self, id: Box<str>) -> Option<()> {
         let row = &self.rows.get(&*id)?.row;
-        (row.state == State::Running).then(|| self.ask(Some(&id)))
+        (!row.state.is_terminal()).then(|| self.ask(Some(&id)))
     }
 
     fn adopt(&mut self, id: &str) -> Option<Row> {
@@ -383,7 +388,7 @@ impl Rows {
         let mut found: Vec<&Kept> = match which {
             Which::One(id) => self.rows.get(id).into_iter().map(|kept| &**kept).collect(),
             Which::Newest(_) => all(|_| true),
-            Which::Running => all(|row| row.state == State::Running),
+            Which::Running => all(|row| !row.state.is_terminal()),
             Which::Elsewhere => {
                 all(|row| row.delivery == Delivery::Pending && row.holder != Holder::Us)
             }

@@ -152,8 +152,20 @@ fn who_leaves_in_order_gives_up_what_it_holds_at_once() {
     let two = Two::new();
     dispatch(&*two.first, "running");
     pending(&two.first, "pending");
+    for id in ["queued", "begun"] {
+        done(&*two.first, Write::Dispatch(NewDelegation { is_queued: true, ..new(id) }));
+    }
+    done(&*two.first, Write::Begin(claim("begun", 1)));
     assert!(two.first.release(soon()));
     assert_eq!(row(&*two.second, "running").state, State::Lost);
+    // Of what is lost it is known whether it ever began, whoever takes it over.
+    for (id, has_begun) in [("queued", false), ("begun", true), ("running", true)] {
+        let row = row(&*two.second, id);
+        assert_eq!((row.state, row.has_begun), (State::Lost, has_begun), "{id}");
+    }
+    fenced(&*two.first, Write::Begin(claim("queued", 1)));
+    assert!(!adopt(&*two.second, "queued").unwrap().has_begun);
+    assert!(adopt(&*two.second, "begun").unwrap().has_begun);
     assert_eq!(row(&*two.second, "pending").holder, Holder::Nobody);
     fenced(&*two.first, Write::Withdraw(claim("running", 1)));
     fenced(&*two.first, Write::Ack(claim("pending", 1)));

@@ -7,7 +7,10 @@ use super::*;
 type Reach = fn(&dyn Ledger);
 
 /// How a row comes to stand where it does.
-const STATES: [(&str, Reach); 8] = [
+const STATES: [(&str, Reach); 9] = [
+    ("queued", |ledger| {
+        done(ledger, Write::Dispatch(NewDelegation { is_queued: true, ..new("d") }))
+    }),
     ("running", |ledger| dispatch(ledger, "d")),
     ("pending", pending),
     ("delivered", |ledger| {
@@ -43,9 +46,10 @@ fn pending(ledger: &dyn Ledger) {
     done(ledger, finish("d"));
 }
 
-fn writes() -> [(&'static str, Write); 11] {
+fn writes() -> [(&'static str, Write); 12] {
     let held = || claim("d", 1);
     [
+        ("begin", Write::Begin(held())),
         ("withdraw", Write::Withdraw(held())),
         ("finish", finish("d")),
         ("attempts", Write::Attempts { claim: held(), attempts: 1 }),
@@ -63,10 +67,12 @@ fn writes() -> [(&'static str, Write); 11] {
 /// What becomes of a row by each write that changes it; each other write on it is fenced.
 fn expected(state: &str, write: &str) -> Option<&'static str> {
     Some(match (state, write) {
-        ("running", "withdraw") | ("running, parked", "withdraw") => "gone",
-        ("running", "finish") => "completed pending us",
-        ("running", "new epoch") | ("running, parked", "cancel") => "running parked us",
-        ("running", "cancel") => "running - us",
+        ("queued" | "running" | "running, parked", "withdraw") => "gone",
+        ("queued" | "running", "finish") => "completed pending us",
+        ("queued", "new epoch") => "queued parked us",
+        ("queued", "cancel") => "queued - us",
+        ("queued", "begin") | ("running", "begin" | "cancel") => "running - us",
+        ("running", "new epoch") | ("running, parked", "begin" | "cancel") => "running parked us",
         ("running, parked", "finish") => "completed parked nobody",
 
         ("pending", "attempts") => "completed pending us",
@@ -89,7 +95,8 @@ fn shown(ledger: &dyn Ledger) -> String {
     let holder = format!("{:?}", row.holder).to_lowercase();
     let settled = matches!(row.delivery, Delivery::Delivered | Delivery::Dropped);
     assert_eq!(row.settled_at.is_some(), settled);
-    assert_eq!(row.completed_at.is_some(), row.state != State::Running);
+    assert_eq!(row.completed_at.is_some(), row.state.is_terminal());
+    assert!(row.has_begun || row.state != State::Running);
     format!("{} {} {holder}", row.state, row.delivery.name().unwrap_or("-"))
 }
 
