@@ -24,6 +24,7 @@ def _ends(pending: _core.Receipt | _core.Dispatching | _core.Acking, t: Tracked)
 @case("_core.Receipt.poll", "_core.Receipt.wait", "_core.Receipt.end", "_core.MAX_ATTEMPTS")
 @case("_core.Registry.begin_dispatch", "_core.Dispatching.poll", "_core.Dispatching.wait")
 @case("_core.Dispatching.is_written", "_core.Dispatching.existing", "_core.Dispatching.end")
+@case("_core.Dispatching.is_queued")
 def native_receipts(t: Tracked) -> None:
     receipt = t.file.new_epoch(t.key)
     _ends(receipt, t)
@@ -38,13 +39,14 @@ def native_receipts(t: Tracked) -> None:
         dispatching.wait()
         _ends(dispatching, t)
         assert dispatching.is_written()
+        assert not dispatching.is_queued()
         assert dispatching.existing() is None
         assert isinstance(dispatching.end(keeps), str)
         assert dispatching.end(keeps) is None
     # One that nobody ends.
     core.begin_dispatch(*request)
     assert core.begin_dispatch(t.id, 9, 0, t.owner, t.thing, *t.row) == t.id
-    assert core.begin_dispatch(None, 0, 0, t.owner, t.thing, *t.row) == (0, 4)
+    assert core.begin_dispatch(None, 0, 0, t.owner, t.thing, *t.row) == ("refused", (0, 4, 0))
     refused(TypeError, core.begin_dispatch, None, 9, 0, t.bad_owner, t.thing, *t.row)
     assert t.file.flush(30.0)
     core.clear()

@@ -141,11 +141,10 @@ impl Rows {
                 })
             }
             Write::GiveBack(claim) => {
-                let may =
-                    |row: &Row| row.state == State::Running || row.delivery == Delivery::Pending;
+                let may = |row: &Row| !row.state.is_terminal() || row.delivery == Delivery::Pending;
                 self.held(&claim, may).map(|kept| {
                     kept.row.holder = Holder::Nobody;
-                    if kept.row.state == State::Running {
+                    if !kept.row.state.is_terminal() {
                         kept.row.state = State::Lost;
                         kept.row.completed_at = Some(now);
                         kept.row.claim.fence += 1;
