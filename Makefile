@@ -31,11 +31,14 @@ test-python: env gateways
 	    $(LATER) $(CLAIMS)
 	HERMES_AGENT_TREES=.run/gateways HERMES_CORE_PROCESS_TIMES=$(TIMES) $(TEST) -m pytest $(ARGS)
 
-# Later gateways, as files alone: for the batch form, and to be refused.
+# Later gateways, each with what it depends on in a folder of its own.
 gateways: env
 	@for version in 0.18.2 0.19.0; do \
-	    test -d .run/gateways/$$version || $(TEST) -m pip install --quiet --no-deps \
-	        --target .run/gateways/$$version hermes-agent==$$version; \
+	    new=.run/gateways/$$version.new; \
+	    test -d .run/gateways/$$version && continue; \
+	    echo "installing hermes-agent==$$version ..." && rm -rf $$new && \
+	    $(TEST) -m pip install --quiet --target $$new hermes-agent==$$version && \
+	    mv $$new .run/gateways/$$version || exit 1; \
 	done
 
 test-pythons: ## the tests that need no gateway, on every CPython from 3.11 to 3.13 that is there

@@ -1,9 +1,9 @@
 """The gateways that `make test` knows beside the installed one, each in processes of its own.
 
-They are unpacked, as files alone, into one folder per version (`make gateways`; another place for
-them is named by HERMES_AGENT_TREES). What they depend on, the installed one depends on too. So a
-folder that stands first on the path makes everything in that process the version's own: modules,
-launchers, metadata. A test names a version, or the folder of a copy that it has changed:
+Each is installed, with what it depends on, into a folder of its own (`make gateways`; another place
+for them is named by HERMES_AGENT_TREES). A folder that stands first on the path makes everything in
+that process the version's own: modules, launchers, metadata, and the packages that it asks for. A
+test names a version, or the folder of a copy that it has changed:
 
     run("0.19.0", "from tools import async_delegation", home)
     run(copy("0.19.0", tmp_path / "copy", {"tools/async_delegation.py": edit}), code, home)
@@ -42,16 +42,16 @@ def tree(version: str) -> Path:
         return Path(str(_installed().locate_file(""))).resolve()
     folder = Path(os.environ.get("HERMES_AGENT_TREES", ROOT / ".run" / "gateways")) / version
     if not folder.is_dir():
-        pytest.skip(f"no unpacked hermes-agent {version}: run `make gateways`")
+        pytest.skip(f"no hermes-agent {version} in a folder: run `make gateways`")
     return folder.resolve()
 
 
 def copy(version: str, folder: Path, edits: Edits, called: str = "") -> Path:
     """Make a copy of a version, changed by the edits; `called` is the version it says it is."""
     source = tree(version)
-    only = _own_names(version)
+    own = _own_names(version)
     for entry in source.iterdir():
-        if only is not None and entry.name not in only:
+        if entry.name not in own:
             continue
         # Compiled files come along, so that what is the same is as quick to import.
         for file in (entry, *entry.rglob("*")):
@@ -88,13 +88,15 @@ def _installed() -> importlib.metadata.Distribution:
     return importlib.metadata.distribution("hermes-agent")
 
 
-def _own_names(version: str) -> set[str] | None:
-    """What in the folder of a version is the version's own; None where that is all."""
-    if version != INSTALLED:
-        return None
-    modules = (_installed().read_text("top_level.txt") or "").split()
+def _own_names(version: str) -> set[str]:
+    """What in the folder of a version is the version's own, and not a package that it asks for."""
     info = f"hermes_agent-{version}.dist-info"
-    return {info, *modules, *(f"{module}.py" for module in modules)}
+    if version == INSTALLED:
+        modules = (_installed().read_text("top_level.txt") or "").split()
+        return {info, *modules, *(f"{module}.py" for module in modules)}
+    files = importlib.metadata.Distribution.at(tree(version) / info).files or ()
+    # Its data and launchers stand beside its modules, and are listed as above them.
+    return {next(part for part in file.parts if part != "..") for file in files}
 
 
 def environment(gateway: str | Path, home: Path, **more: str) -> dict[str, str]:
