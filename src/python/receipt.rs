@@ -6,7 +6,7 @@ use pyo3::import_exception;
 use pyo3::prelude::*;
 
 use super::loop_waker::PyWaiter;
-use super::wait::Detached;
+use super::wait::{self, Detached};
 use crate::error::Error;
 use crate::ledger::receipt::Answer;
 use crate::ledger::{Outcome, Receipt};
@@ -77,9 +77,11 @@ fn is_done(answer: Answer) -> PyResult<bool> {
     answer.map(is_done).map_err(|error| ledger_error(&error))
 }
 
-/// Waits for the write that undoes a take.
+/// Waits for the write that undoes a take, but not where an event loop runs.
 pub(super) fn reopened(py: Python<'_>, receipt: Option<Receipt>) {
-    if let Some(receipt) = receipt.filter(|receipt| receipt.answer().is_none()) {
+    if let Some(receipt) = receipt.filter(|receipt| receipt.answer().is_none())
+        && !wait::has_event_loop(py)
+    {
         // Failed or not, it is the ledger's business from here.
         let _ = py.detach(|| receipt.wait(None));
     }

@@ -37,15 +37,32 @@ fn current_thread() -> u64 {
     ident as u64
 }
 
-/// Refuses to wait where `gevent` has every thread be a greenlet of one: what is waited for would be
-/// kept from coming.
-fn refuse_greenlets(py: Python<'_>) -> PyResult<()> {
+/// Whether an event loop runs in this thread: there nothing waits for a disk. Asked by a call of C,
+/// which no signal handler interrupts.
+pub(super) fn has_event_loop(py: Python<'_>) -> bool {
+    let find = || -> PyResult<bool> {
+        let Some(events) = modules(py)?.get_item(intern!(py, "asyncio.events"))? else {
+            return Ok(false);
+        };
+        Ok(!events.call_method0(intern!(py, "_get_running_loop"))?.is_none())
+    };
+    find().unwrap_or(false)
+}
+
+/// `sys.modules`.
+fn modules(py: Python<'_>) -> PyResult<&Bound<'_, PyDict>> {
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let modules = MODULES.get_or_try_init(py, || {
         let modules = py.import("sys")?.getattr(intern!(py, "modules"))?;
         modules.cast_into::<PyDict>().map(Bound::unbind).map_err(PyErr::from)
     })?;
-    let modules = modules.bind(py);
+    Ok(modules.bind(py))
+}
+
+/// Refuses to wait where `gevent` has every thread be a greenlet of one: what is waited for would be
+/// kept from coming.
+fn refuse_greenlets(py: Python<'_>) -> PyResult<()> {
+    let modules = modules(py)?;
     if !modules.contains(intern!(py, "gevent.monkey"))? {
         return Ok(());
     }

@@ -24,6 +24,7 @@ pub fn call_at(_: Instant, _: Weak<dyn Due>) {}
 mod thread {
     use std::cmp::{Ordering, Reverse};
     use std::collections::BinaryHeap;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
     use std::time::Instant;
 
@@ -113,7 +114,10 @@ mod thread {
             }
             let Some(Reverse(Call { what, .. })) = state.calls.pop() else { continue };
             drop(state);
-            let next = what.upgrade().and_then(|due| due.due(now));
+            // All queues of the process have this thread alone: one that panics, or whose log does,
+            // ends no other's leases.
+            let call = AssertUnwindSafe(|| what.upgrade().and_then(|due| due.due(now)));
+            let next = catch_unwind(call).unwrap_or_default();
             state = hold();
             if let Some(at) = next {
                 state.calls.push(Reverse(Call { at, what }));

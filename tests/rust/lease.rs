@@ -8,7 +8,7 @@ use hermes_core::event::Owner;
 use hermes_core::queue::{Collector, CompletionQueue, Handle, LeaseId, Mailbox, Return, Selection};
 use hermes_core::state::Stage;
 use hermes_core::sync::signal::Signal;
-use hermes_core::sync::timer::Due;
+use hermes_core::sync::timer::{self, Due};
 use hermes_core::sync::wait::Blocking;
 use hermes_core::sync::{Forked, HeldLock};
 
@@ -28,6 +28,31 @@ fn collect(mailbox: &Mailbox<u32>) -> Result<(u32, LeaseId), Error> {
 
 fn put(queue: &Queue, items: impl IntoIterator<Item = u32>) {
     items.into_iter().for_each(|item| append(queue, item, to("a", "k")));
+}
+
+/// F40: all queues of the process have one timer; what it calls for one of them may be a log that panics.
+#[test]
+fn f40_a_call_of_the_timer_that_panics_ends_no_other() {
+    struct Panics;
+    impl Due for Panics {
+        fn due(&self, _: Instant) -> Option<Instant> {
+            panic!("as it was asked to")
+        }
+    }
+    struct Tells(Arc<Signal>);
+    impl Due for Tells {
+        fn due(&self, _: Instant) -> Option<Instant> {
+            self.0.set();
+            None
+        }
+    }
+    let signal = Arc::new(Signal::for_this_thread());
+    let (panics, tells): (Arc<dyn Due>, Arc<dyn Due>) =
+        (Arc::new(Panics), Arc::new(Tells(signal.clone())));
+    let now = Instant::now();
+    timer::call_at(now, Arc::downgrade(&panics));
+    timer::call_at(now + Duration::from_millis(1), Arc::downgrade(&tells));
+    assert!(signal.wait_until(Some(now + Duration::from_secs(60))));
 }
 
 #[test]

@@ -434,9 +434,7 @@ class DelegationRegistry(Lifecycle):
         known = self._core.get(existing)
         if known is not None:
             return known[0]
-        import asyncio
-
-        return await asyncio.to_thread(self._dispatched_before, existing, ledger)
+        return await event_loop.in_thread(self._dispatched_before, existing, ledger)
 
     def _request(
         self,
@@ -666,6 +664,10 @@ class DelegationRegistry(Lifecycle):
             claimed.give_back()
         return True
 
+    async def aredeliver(self, delegation_id: str) -> bool:
+        """As ``redeliver``, in an ``asyncio`` task; cancelled, it has asked all the same."""
+        return await event_loop.in_thread(self.redeliver, delegation_id)
+
     def drop(self, delegation_id: str) -> bool:
         """Give up an event that waits, is parked, or had all its attempts; whether there was one.
 
@@ -687,6 +689,10 @@ class DelegationRegistry(Lifecycle):
             return event is not None
         return was_ours or ledger.drop(delegation_id) or event is not None
 
+    async def adrop(self, delegation_id: str) -> bool:
+        """As ``drop``, in an ``asyncio`` task; cancelled, it has asked all the same."""
+        return await event_loop.in_thread(self.drop, delegation_id)
+
     def event(self, delegation_id: str) -> dict[str, Any] | None:
         """The completion event of a delegation in full, also where a summary was cut; ``None``
         before the end, or if it is not kept any more."""
@@ -696,6 +702,10 @@ class DelegationRegistry(Lifecycle):
         ledger = self._ledger_of(delegation_id)
         row = ledger.get(delegation_id) if ledger.keeps_texts and ledger.exists() else None
         return None if row is None else row["event"]
+
+    async def aevent(self, delegation_id: str) -> dict[str, Any] | None:
+        """As ``event``, in an ``asyncio`` task."""
+        return await event_loop.in_thread(self.event, delegation_id)
 
     def restore(
         self,

@@ -19,7 +19,9 @@ from hermes_core.runtime import log
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeVar
+
+    T = TypeVar("T")
 
     class Pending(Protocol):
         """What is being written."""
@@ -158,6 +160,13 @@ def is_running() -> bool:
     """Whether an event loop runs in the calling thread: there nothing waits for a disk."""
     events = sys.modules.get("asyncio.events")
     return events is not None and events._get_running_loop() is not None
+
+
+async def in_thread(function: Callable[..., T], *args: object) -> T:
+    """Call a function that waits for a disk in a thread of the event loop's executor."""
+    import asyncio
+
+    return await asyncio.to_thread(function, *args)
 
 
 def seconds(timeout: object) -> float | None:

@@ -90,6 +90,7 @@ def native_acks(t: Tracked) -> None:
     core.clear()
 
 
+@case("DelegationRegistry.aredeliver", "DelegationRegistry.adrop", "DelegationRegistry.aevent")
 @case("DelegationRegistry.adispatch", "Delivery.aack", "Delivery.anack", "Delivery.adefer")
 @case("Delivery.is_held")
 @case("Delivery.__aenter__", "Delivery.__aexit__", "Batch.__aenter__", "Batch.__aexit__")
@@ -115,6 +116,9 @@ def awaited(t: Tracked) -> None:
                 raise LookupError(t.thing)
         except LookupError:
             assert await (await box.aget()).aack()
+        assert not await registry.aredeliver(t.key)
+        assert not await registry.adrop(t.key)
+        assert await registry.aevent(t.key) is None
         await box.anew_epoch()
         assert await t.queue.anew_epoch(t.key) > 1
         with suppress(TypeError):

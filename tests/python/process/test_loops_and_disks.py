@@ -399,3 +399,53 @@ def test_a_result_that_would_keep_its_own_loop_waiting(tmp_path: Path, shim: Pat
     print("good")
     """
     run(script, tmp_path, shim)
+
+
+def test_what_is_put_back_waits_again_at_once(tmp_path: Path, shim: Path) -> None:
+    """It is written behind, and the row says so once the disk goes on; also with `put`."""
+    script = """
+    handles = [dispatch(str(number)) for number in range(2)]
+    [handle.result(50) for handle in handles]
+    events = [queue.get(timeout=50) for _ in handles]
+    box.close()
+    async def main():
+        queue.put_back(events[0])
+        queue.put(events[1])
+        assert all(is_at(handle, "pending") for handle in handles)
+        assert [event["goal"] for event in queue.pending()] == ["0", "1"]
+    stop()
+    asyncio.run(main())
+    go_on()
+    assert registry.ledger.flush(50)
+    assert [row["delivery"] for row in registry.ledger.rows()] == ["pending"] * 2
+    print("good")
+    """
+    run(script, tmp_path, shim)
+
+
+def test_actions_by_hand_are_awaited(tmp_path: Path, shim: Path) -> None:
+    """A redelivery, a drop, and an event that the ledger alone has: the loop goes on meanwhile."""
+    script = """
+    handles = [dispatch(str(number)) for number in range(2)]
+    [handle.result(50) for handle in handles]
+    assert box.get(timeout=50).ack()
+    async def main():
+        asked = (registry.aredeliver(handles[0].id), registry.adrop(handles[1].id))
+        tasks = [asyncio.create_task(one) for one in asked]
+        tasks.append(asyncio.create_task(registry.aevent(handles[1].id)))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in tasks)
+        go_on()
+        *said, event = await asyncio.gather(*tasks)
+        assert (said, event["goal"]) == ([True, True], "1")
+        assert is_at(handles[0], "pending") and is_at(handles[1], "dropped")
+        registry.clear()
+        assert (await registry.aevent(handles[1].id))["goal"] == "1"
+        assert await registry.aevent("unknown") is None
+        assert not await registry.aredeliver("unknown")
+    stop()
+    asyncio.run(main())
+    print("good")
+    """
+    run(script, tmp_path, shim)

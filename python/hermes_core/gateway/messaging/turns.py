@@ -62,8 +62,16 @@ class Handover:
             _by_turn[turn] = self
             turn.add_done_callback(self._ended)
 
+    async def begins(self) -> None:
+        """The agent's turn begins, once that is written down."""
+        if self._settle():
+            try:
+                await self._delivery.aack()
+            finally:
+                self._tell()
+
     def begun(self) -> None:
-        """The agent's turn begins."""
+        """The agent's turn has begun; it is written down behind."""
         if self._settle():
             self._delivery.ack()
             self._tell()
@@ -135,7 +143,7 @@ def agent_turn_for(original: Callable[..., Any]) -> Callable[..., Any]:
         """Run the turn as the gateway does; whose it is can be asked meanwhile."""
         task = asyncio.current_task()
         if task is not None and (handover := _by_turn.get(task)) is not None:
-            handover.begun()
+            await handover.begins()
         token = _turn.set((self, _quick_key))
         try:
             return await original(self, event, source, _quick_key, run_generation)

@@ -255,7 +255,7 @@ class Courier:
                 await self._runner._inject_watch_notification(text, delivery.event)
             else:
                 count("events without a notification")
-                handover.begun()
+                await handover.begins()
         while not handover.settled and not self._closed:
             chat.changed.clear()
             await chat.changed.wait()
