@@ -224,7 +224,7 @@ fn f12_an_ack_that_is_not_written_beside_a_restoration_delivers_once() {
 
 /// What was acknowledged is delivered; what was not is dropped as it comes back, or where it waits.
 #[test]
-fn f40_an_ack_beside_a_drop_by_hand_delivers_or_drops() {
+fn f40_an_ack_beside_an_asked_drop_delivers_or_drops() {
     for writes in [false, true] {
         model(move || {
             let shared = shared(false);
@@ -244,7 +244,7 @@ fn f40_an_ack_beside_a_drop_by_hand_delivers_or_drops() {
 }
 
 #[test]
-fn f40_what_is_given_back_beside_a_drop_by_hand_is_dropped() {
+fn f40_what_is_given_back_beside_an_asked_drop_is_dropped() {
     for how in [Return::Nack, Return::Defer, Return::Drop] {
         model(move || {
             let shared = shared(false);
@@ -259,7 +259,7 @@ fn f40_what_is_given_back_beside_a_drop_by_hand_is_dropped() {
 }
 
 #[test]
-fn f40_the_end_of_a_lease_beside_a_drop_by_hand_drops() {
+fn f40_the_end_of_a_lease_beside_an_asked_drop_drops() {
     model(|| {
         let shared = shared(true);
         let asker = spawn(&shared, Shared::drop_as_asked);
