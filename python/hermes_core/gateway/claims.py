@@ -15,19 +15,25 @@ claimed or not; a claim is left alone for `CLAIM_SECONDS` first. And it comes ba
 process, for the ledger has it as undelivered. A claim is a consumer's whoever took the event: the
 consumer may have a copy.
 
+While this process stands still, past the lease of its ledger, another may take a result over. So
+before one is claimed, its row is looked at, unless that was done a moment ago: what is another's
+cannot be claimed. What was claimed before cannot be completed. On an event loop nothing waits for
+the disk: there only the end of the claim shows it.
+
 All other events are acknowledged as they are taken.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from hermes_core import CompletionQueue, Delivery, _core
+from hermes_core import CompletionQueue, Delivery, LedgerError, _core
+from hermes_core.delegation.restore import take_over_one
+from hermes_core.gateway import settings
+from hermes_core.runtime import event_loop, forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,9 +55,10 @@ _KEPT = 64
 class _Held:
     """What is known of one event: who has it, if anybody does, and who has claimed it."""
 
-    __slots__ = ("claimed_at", "delivery", "releases", "token")
+    __slots__ = ("claimed_at", "delivery", "looked_at", "releases", "token")
 
     def __init__(self) -> None:
+        self.looked_at: float | None = None  # when its row was last known to be ours
         self.delivery: Delivery | None = None  # none where the event waits
         self.token: object = None
         self.claimed_at = 0.0
@@ -67,14 +74,16 @@ class Claims:
 
     def __init__(self, queue: CompletionQueue[Any], registry: DelegationRegistry) -> None:
         self._queue = queue
+        self._delegations = registry
         self._registry = registry._core
         self._box = _core.Mailbox(queue, None, None, None, False, None, None)
         # Held for a few steps in memory: no disk is waited for under it, and nobody is called. The
         # garbage collector may run anything under it, and so it may be taken again by its thread.
-        self._lock = threading.RLock()
+        self._lock = forked.lock(self, make=threading.RLock)
         self._held: dict[str, _Held] = {}
         self._forget_at = _KEPT
-        _all.add(self)
+        # There the queue is empty.
+        forked.in_child(self, lambda claims: claims._held.clear())
 
     # -- the queue ----------------------------------------------------------------------------
 
@@ -129,7 +138,10 @@ class Claims:
         return self._registry.state(name) is not None
 
     def claim(self, name: str, token: object) -> bool:
-        """Claim an event; False if another consumer has, or it is settled."""
+        """Claim an event; False if another consumer or process has it, or it is settled."""
+        if (leave := self._lost(name)) is not None:
+            self._leave(name, leave)
+            return False
         with self._lock:
             held = self._held.get(name) or _Held()
             if held.is_claimed() or not self.knows(name):
@@ -298,15 +310,61 @@ class Claims:
         taken = self._box.take_of(self._registry, name)
         return None if taken is None else Delivery(*taken)
 
+    def _lost(self, name: str) -> Callable[[Delivery], object] | None:
+        """Return how the delivery of a result ends that is another process's by now.
+
+        `None` if it is ours, as far as can be told here. It reads the ledger, so no lock is held.
+        """
+        known = self._registry.get(name)
+        if known is None or known[2] != "pending" or event_loop.is_running():
+            return None
+        ledger = known[0].ledger
+        if ledger is None or not ledger.keeps_texts:
+            return None
+        now = time.monotonic()
+        with self._lock:
+            held = self._held.get(name)
+            # A lease that was renewed by then, as it is with every third of it, lasts longer yet.
+            is_sure_for = settings.lease_seconds() / 4
+            if held and held.looked_at is not None and now - held.looked_at < is_sure_for:
+                return None
+        try:
+            row = ledger.stored(name)
+            if row and row["holder"] == "nobody" and row["delivery"] == "pending":
+                # Another had it, and has given it back: it goes on here, under a claim of its own.
+                take_over_one(self._delegations, ledger, name)
+                row = ledger.stored(name)
+        except LedgerError:
+            # It is delivered from memory, as where it cannot be written.
+            return None
+        if row and row["holder"] == "other":
+            return _pause_for_long
+        if row and row["delivery"] in ("delivered", "dropped"):
+            # Its ledger does not accept that as this process's, and so it goes.
+            return Delivery.ack
+        with self._lock:
+            self._held.setdefault(name, _Held()).looked_at = now
+        return None
+
+    def _leave(self, name: str, leave: Callable[[Delivery], object]) -> None:
+        """Leave a result to another process, but for one that a consumer has claimed."""
+        with self._lock:
+            held = self._held.get(name)
+            if held is None or held.is_claimed():
+                return
+            delivery, held.delivery = held.delivery, None
+        if delivery is not None:
+            leave(delivery)
+
     def _claimed(self, name: str, token: object) -> _Held | None:
         held = self._held.get(name)
         is_its = held is not None and held.token is not None and held.token == token
         return held if is_its else None
 
-    def begin_anew(self) -> None:
-        """In a forked child the queue is empty, and another thread may have had the lock."""
-        self._lock = threading.RLock()
-        self._held = {}
+
+def _pause_for_long(delivery: Delivery) -> None:
+    """Have an event wait that another process has: that may end and leave it."""
+    delivery.defer(MAX_PAUSE_SECONDS)
 
 
 def _pause(releases: int) -> float:
@@ -315,15 +373,3 @@ def _pause(releases: int) -> float:
         if releases < 2
         else min(PAUSE_SECONDS * 2.0 ** min(releases - 2, 30), MAX_PAUSE_SECONDS)
     )
-
-
-_all: weakref.WeakSet[Claims] = weakref.WeakSet()
-
-
-def _begin_anew() -> None:
-    for claims in tuple(_all):
-        claims.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import sys
 
-_lock = threading.Lock()
+from hermes_core.runtime import forked
+
+_lock = forked.lock(sys.modules[__name__])
 _counts: dict[str, int] = {}
 
 

@@ -46,13 +46,14 @@ class HandBack:
         }
         self._homes.update((name, _home_for(one)) for name, one in ended.items())
         events = {name: self._registry.event(name) for name in ended}
-        self._rows.write(
+        left = self._rows.write(
             (self._homes[name], one.record, event)
             for name, one in ended.items()
             if (event := events[name]) is not None
         )
         for name in ended:
-            self._follow_up(name)
+            if name not in left:
+                self._follow_up(name)
             self._rows.note(name, self._homes[name])
 
     def leaving(self) -> Iterator[Delivery]:
@@ -63,9 +64,12 @@ class HandBack:
         return self._claims.leaving(self._homes.__contains__)
 
     def also(self, name: str, function: str, *arguments: Any) -> None:
-        """Do to the row what was done to one of our results, if it is being handed back."""
+        """Do to the row what was done to one of our results, if it is being handed back.
+
+        It was done, whether or not the row can be written.
+        """
         if (home := self._homes.get(name)) is not None:
-            self._rows.call_in(home, function, name, *arguments)
+            self._rows.attempt(home, function, name, *arguments)
 
     def is_under_way(self, name: Any) -> bool:
         """Say whether a result is being handed back."""

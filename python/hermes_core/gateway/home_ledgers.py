@@ -24,13 +24,14 @@ import contextvars
 import importlib
 import logging
 import os
-import threading
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hermes_core import Ledger, LedgerError, async_delegation
 from hermes_core.delegation.restore import events_of, take_over_one
 from hermes_core.gateway import settings, versions
+from hermes_core.runtime import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,7 +42,7 @@ logger = logging.getLogger("hermes_core.gateway")
 
 FILE = "delegations.db"
 
-_lock = threading.Lock()
+_lock = forked.lock(sys.modules[__name__])
 _opened: dict[Path, Ledger] = {}
 
 
@@ -107,9 +108,19 @@ def restore(
 
 
 def find(delegation_id: str) -> tuple[Ledger, Event] | None:
-    """Return the ledger that has a row of a delegation, and the row, its texts as stored."""
+    """Return the ledger that has a row of a delegation, and the row, its texts as stored.
+
+    One that cannot be read is passed over, and that is said in the log.
+    """
     for ledger in _existing():
-        if (row := ledger.stored(delegation_id)) is not None:
+        try:
+            row = ledger.stored(delegation_id)
+        except LedgerError as error:
+            logger.warning(
+                "whether %s has %s cannot be told: %s", ledger.path, delegation_id, error
+            )
+            continue
+        if row is not None:
             return ledger, row
     return None
 
@@ -131,7 +142,11 @@ def undelivered(home: str | os.PathLike[str]) -> list[Event]:
     """Return the results that earlier processes left in a home, and nobody holds, marked so."""
     if not path_of_home(home).exists() or (ledger := of_home(home)) is None:
         return []
-    return events_of(row for row in ledger.unclaimed() if row["holder"] == "nobody")
+    try:
+        return events_of(row for row in ledger.unclaimed() if row["holder"] == "nobody")
+    except LedgerError as error:
+        logger.warning("what %s keeps cannot be given back: %s", ledger.path, error)
+        return []
 
 
 def keeps(home: str | os.PathLike[str], event: Any) -> bool:

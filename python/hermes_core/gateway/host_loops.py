@@ -19,6 +19,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from hermes_core.runtime import forked
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType, FrameType, FunctionType
@@ -44,7 +46,7 @@ class Loop:
         self.original: FunctionType = original
         self.code: CodeType = original.__code__
         self.take_over: TakeOver = _let_go_on
-        self._lock = threading.Lock()
+        self._lock = forked.lock(self)
         # By frame that is served: how many references it surely holds. Replaced, never changed.
         self._served: dict[FrameType, int] = {}
 

@@ -11,16 +11,18 @@ import contextvars
 import importlib
 import logging
 import queue
-import threading
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from hermes_core.gateway import versions
 from hermes_core.gateway.claims import CLAIM_SECONDS
 from hermes_core.gateway.home_ledgers import current_home, process_home
+from hermes_core.runtime import forked
 from hermes_core.text import json
 
 Event = dict[str, Any]
@@ -39,7 +41,10 @@ FUNCTIONS = (
     "_persist_completion",
 )
 
-_lock = threading.Lock()
+#: So many failures in a row are enough.
+_FAILURES = 2
+
+_lock = forked.lock(sys.modules[__name__])
 #: By delegation: the home of its row, where that is another than the process's, or was asked for.
 #: They outlast a stay of the core, as the rows do.
 _homes: dict[str, Path] = {}
@@ -55,6 +60,8 @@ class HostRows:
         }
         #: When a consumer of this process has claimed what.
         self._claimed: dict[str, float] = {}
+        #: The homes whose rows could not be used when that was tried last, which is said once.
+        self._failing: set[Path] = set()
 
     def has(self, name: str) -> bool:
         """Say whether it is known that a delegation has a row of the gateway's."""
@@ -84,11 +91,34 @@ class HostRows:
             return called(*arguments)
         return contextvars.copy_context().run(_run_in, home, called, arguments)
 
+    def attempt(
+        self, home: Path | None, function: str, *arguments: Any
+    ) -> tuple[Literal[True], Any] | tuple[Literal[False], None]:
+        """As `call_in`, where something is to go on that does not lean on it.
+
+        Returns whether it did what it does, and its answer. That it fails in a home is said in the
+        log, once until it comes through there.
+        """
+        place = home or current_home()
+        try:
+            answer = self.call_in(home, function, *arguments)
+        except Exception:
+            if place not in self._failing:
+                self._failing.add(place)
+                logger.exception(
+                    "the gateway's own ledger in %s cannot be used; the core's results come all "
+                    "the same, those of that ledger once it can",
+                    place,
+                )
+            return False, None
+        self._failing.discard(place)
+        return True, answer
+
     def restore(self) -> list[Event]:
-        """Return what is undelivered by the rows of the present home."""
+        """Return what is undelivered by the rows of the present home, if they can be read."""
         found: queue.Queue[Event] = queue.Queue()
         # Into a queue that nobody else knows: it puts while it holds a lock.
-        self._functions["restore_undelivered_completions"](found)
+        self.attempt(None, "restore_undelivered_completions", found)
         return list(found.queue)
 
     def claim(self, name: Any, token: Any) -> bool:
@@ -109,34 +139,44 @@ class HostRows:
         """Say whether a consumer of this process has claimed a result, not too long ago."""
         return time.monotonic() - self._claimed.get(name, -CLAIM_SECONDS) < CLAIM_SECONDS
 
-    def is_pending(self, name: str) -> bool:
-        """Say whether a delegation's result is undelivered by its row."""
-        row = self.call("get_durable_delegation", name)
-        return row is not None and row["delivery_state"] == "pending"
+    def is_pending(self, name: str) -> bool | None:
+        """Say whether a delegation's result is undelivered by its row; `None`: nobody can tell."""
+        done, row = self.attempt(_homes.get(name), "get_durable_delegation", name)
+        return None if not done else row is not None and row["delivery_state"] == "pending"
 
-    def write(self, ended: Iterable[tuple[Path, Event, Event]]) -> None:
+    def write(self, ended: Iterable[tuple[Path, Event, Event]]) -> set[Any]:
         """Write down results as the gateway would have: home, record and event of each.
 
-        What cannot be written is said in the log.
+        Returns the delegations whose results cannot be written. Each try may wait for long: after
+        the second in a row that fails in a home, no other is made there.
         """
+        failures: Counter[Path] = Counter()
+        left: set[Any] = set()
+
+        def is_written(home: Path, of: Event, function: str, *arguments: Any) -> bool:
+            if failures[home] < _FAILURES and self.attempt(home, function, *arguments)[0]:
+                failures[home] = 0
+                return True
+            failures[home] += 1
+            left.add(of.get("delegation_id"))
+            return False
+
         # In two rounds: what the first leaves unfinished the gateway does not count among the ended
         # ones, of which it keeps so many.
         written = [
             (home, event)
             for home, record, event in ended
-            if self._try(home, record, "_persist_dispatch", _plain(record))
+            if is_written(home, record, "_persist_dispatch", _plain(record))
         ]
+        # What was begun is worth the wait.
+        failures.clear()
         for home, event in written:
             plain = _plain(event)
-            self._try(home, event, "_persist_completion", plain, result_of(plain))
-
-    def _try(self, home: Path, of: Event, function: str, *arguments: Any) -> bool:
-        try:
-            self.call_in(home, function, *arguments)
-        except Exception:
-            logger.exception("%s is not in the gateway's own ledger", of.get("delegation_id"))
-            return False
-        return True
+            is_written(home, event, "_persist_completion", plain, result_of(plain))
+        if left:
+            names = ", ".join(sorted(map(str, left)))
+            logger.warning("not in the gateway's own ledger: %s", names)
+        return left
 
 
 def known() -> tuple[str, ...]:

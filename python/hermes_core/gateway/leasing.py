@@ -42,17 +42,18 @@ class Leasing:
         self.restored = Restored(queue, self.claims, self.rows)
         self._host_queue = host_queue
         self._hand_back = HandBack(registry, self.claims, self.rows)
-        self._deliveries = Deliveries(
+        self.deliveries = Deliveries(
             registry, self.claims, self.rows, self.restored, self._hand_back
         )
-        self._has_others = False  # consumers that are not the gateway's
+        #: Whether consumers that are not the gateway's have what was left.
+        self.has_others = False
         # What an earlier stay handed back is the gateway's, as all that the gateway began.
         for name in host_rows.known():
             self._hand_back.forget(name)
 
     def functions(self) -> dict[str, Callable[..., Any]]:
         """Return what stands in for the functions of the gateway's registry, by name."""
-        return self._deliveries.functions()
+        return self.deliveries.functions()
 
     def session_drains(self, session_key: str) -> None:
         """A session of the gateway drains what is its own: what was left for it comes first."""
@@ -62,9 +63,8 @@ class Leasing:
 
     def take(self, caller: FrameType, block: bool, timeout: float | None) -> Any:
         """Take an event for the consumer whose frame this is."""
-        if not self._has_others and _is_none_of_the_gateway(caller):
-            self._has_others = True
-            self.restored.offer_to_all()
+        if not self.has_others and _is_none_of_the_gateway(caller):
+            self.has_others = self.restored.offer_to_all()
         try:
             return self.claims.take(block, timeout)
         except ShutDown:
@@ -121,4 +121,9 @@ def _earlier_keys(session_key: str) -> list[str]:
     cli = consumers.cli()
     if cli is None or getattr(cli, "session_id", None) != session_key:
         return []
-    return home_ledgers.earlier_keys(getattr(cli, "_session_db", None), session_key)
+    try:
+        return home_ledgers.earlier_keys(getattr(cli, "_session_db", None), session_key)
+    except Exception:
+        # What is the session's by its own key comes all the same.
+        logger.exception("which keys session %s had before cannot be told", session_key)
+        return []

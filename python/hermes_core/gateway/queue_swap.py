@@ -26,11 +26,13 @@ import queue
 import sys
 import threading
 from collections import deque
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hermes_core import CompletionQueue, ShutDown, _core
 from hermes_core.gateway import host_loops
 from hermes_core.gateway.counters import count
+from hermes_core.runtime import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -300,6 +302,15 @@ def watch(loop: Loop, take_over: TakeOver) -> None:
     adapt()
 
 
+def lease_for_good(ours: CompletionQueue[Any], leases: Leases) -> None:
+    """Have each take of ours be a lease, in a gateway that has no other queue."""
+    global _swap
+    alone = QueueSwap(SimpleNamespace(completion_queue=ours), ours, leases)
+    alone._active = True
+    _swap = alone
+    adapt()
+
+
 def is_replaced() -> bool:
     """Say whether something else stands where the shared queue was put, for the gateway to use."""
     return _swap is not None and _swap.is_replaced()
@@ -316,7 +327,7 @@ def on_assignment(told: Callable[[], None]) -> Callable[[Any, str, Any], None]:
     return __setattr__
 
 
-_adapting = threading.RLock()
+_adapting = forked.lock(sys.modules[__name__], "_adapting", threading.RLock)
 
 
 def adapt(*, blocking: bool = True) -> None:

@@ -9,7 +9,9 @@ where a turn cannot begin, it asks on a timer for what is undelivered.
     python front_end.py JOURNAL USER... [key=value...]
 
 start=N     delegate N tasks for each user first
-die=STAGE   be killed there: taken, claimed or running
+die=STAGE   be killed there: taken, claimed, completed or running
+exit=STAGE  end there at once, with no clean-up
+end=STAGE   end there in order, with what it has
 fail=N      the first N turns fail to begin
 core=0      leave the gateway as it is
 until=N     end once the journal has so many lines; without it, when all that was started is there
@@ -41,7 +43,7 @@ class FrontEnd:
         self._registry = process_registry
         self._journal = journal
         self._users = users
-        self._dies = options.get("die", "")
+        self._ends = {options[how]: how for how in ("die", "exit", "end") if how in options}
         self._fails = int(options.get("fail", "0"))
         self._busy = dict.fromkeys(users, 3)  # so often it is in a turn of its own
         self._lock = threading.Lock()
@@ -74,7 +76,7 @@ class FrontEnd:
                 continue
             if event.get("type") != "async_delegation":
                 continue
-            self._die_at("taken")
+            self._end_at("taken")
             if event.get("session_key") != user:
                 shared.put(dict(event))
                 self.stop.wait(0.002)  # for the other to take it
@@ -92,7 +94,7 @@ class FrontEnd:
         if claim is None:
             self._retry(event)
             return
-        self._die_at("claimed")
+        self._end_at("claimed")
         try:
             if self._fails:
                 self._fails -= 1
@@ -106,6 +108,7 @@ class FrontEnd:
             self._api.complete_event_delivery(event, claim)
         else:
             self._api.mark_completion_delivered(event["delegation_id"])
+        self._end_at("completed")
 
     def _turn(self, event: Event) -> None:
         line = {
@@ -135,9 +138,15 @@ class FrontEnd:
             self._timer = None
         self._api.restore_undelivered_completions(self._registry.completion_queue)
 
-    def _die_at(self, stage: str) -> None:
-        if self._dies == stage:
+    def _end_at(self, stage: str) -> None:
+        how = self._ends.get(stage)
+        if how == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if how == "exit":
+            os._exit(0)
+        if how == "end":
+            self.stop.set()
+            raise SystemExit
 
 
 def lines(journal: str) -> list[Event]:
@@ -182,7 +191,7 @@ def main(journal: str, arguments: list[str]) -> None:
     for thread in threads:
         thread.start()
     pause = threading.Event()
-    while len(lines(journal)) < (wanted or len(started)):
+    while not front_end.stop.is_set() and len(lines(journal)) < (wanted or len(started)):
         pause.wait(0.01)
     front_end.stop.set()
     for thread in threads:
@@ -190,7 +199,9 @@ def main(journal: str, arguments: list[str]) -> None:
 
 
 def fail(raised: threading.ExceptHookArgs) -> None:
-    """End the process where a thread raises."""
+    """End the process where a thread raises; a thread may end by itself."""
+    if raised.exc_type is SystemExit:
+        return
     sys.__excepthook__(raised.exc_type, raised.exc_value or Exception(), raised.exc_traceback)
     os._exit(1)
 

@@ -231,7 +231,7 @@ def test_what_cannot_be_written_goes_to_the_gateways_queue(
     (home / "state.db").mkdir()  # no file that could be written
     gateway.uninstall()
     assert names(host.queue.queue) == [name]
-    assert "is not in the gateway's own ledger" in caplog.text
+    assert f"not in the gateway's own ledger: {name}" in caplog.text
 
 
 def test_it_is_written_in_the_home_of_its_delegation(host: Host, home: Path) -> None:

@@ -24,13 +24,18 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="it kills itself by a
 
 
 def front_end(
-    home: Path, *arguments: str, version: str = VERSION, killed: bool = False
+    home: Path,
+    *arguments: str,
+    version: str = VERSION,
+    killed: bool = False,
+    silent: bool = False,
 ) -> list[str]:
-    """Run one to its end; the ids of what it started."""
+    """Run one to its end, killed or silent; the ids of what it started."""
+    # What a killed one held is free soon; who lives holds what it has, however slow it is.
+    lease = "0.3" if killed or silent else "100000"
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(home / "journal"), *arguments],
-        # What a killed one held is free soon; who lives holds what it has, however slow it is.
-        env=environment(version, home, HERMES_CORE_LEASE_SECONDS="0.3" if killed else "100000"),
+        env=environment(version, home, HERMES_CORE_LEASE_SECONDS=lease),
         cwd=home,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -73,14 +78,32 @@ def test_each_result_comes_once_to_its_own_user(tmp_path: Path) -> None:
     assert not any(line["restored"] for line in journal(tmp_path))
 
 
-@pytest.mark.parametrize("stage", ["taken", "claimed"])
+@pytest.mark.parametrize("stage", ["taken", "claimed", "completed"])
 def test_what_a_killed_one_had_comes_to_the_next(tmp_path: Path, stage: str) -> None:
-    started = front_end(tmp_path, "ann", "bob", "start=3", f"die={stage}", killed=True)
+    """What it had completed does not."""
+    # Of two, one may be killed between the turn and its completion.
+    users = ["ann"] if stage == "completed" else ["ann", "bob"]
+    started = front_end(tmp_path, *users, f"start={6 // len(users)}", f"die={stage}", killed=True)
     assert len(started) == 6
-    front_end(tmp_path, "ann", "bob", f"die={stage}", "until=6", killed=True)
+    front_end(tmp_path, *users, f"die={stage}", "until=6", killed=True)
+    done = len(journal(tmp_path))
+    assert done == (2 if stage == "completed" else 0)
+    front_end(tmp_path, *users, "until=6")
+    check(tmp_path, started)
+    assert all(line["restored"] for line in journal(tmp_path)[done:])
+
+
+@pytest.mark.parametrize("end", ["exit=claimed", "end=taken", "end=claimed", "end=completed"])
+def test_what_one_had_that_ended_comes_to_the_next(tmp_path: Path, end: str) -> None:
+    """Who ends in order gives up what it has: nobody waits for its lease."""
+    is_at_once = end.startswith("exit")
+    started = front_end(tmp_path, "ann", "bob", "start=3", end, silent=is_at_once)
+    assert len(started) == 6
+    front_end(tmp_path, "ann", "bob", end, "until=6", silent=is_at_once)
+    done = len(journal(tmp_path))
     front_end(tmp_path, "ann", "bob", "until=6")
     check(tmp_path, started)
-    assert all(line["restored"] for line in journal(tmp_path))
+    assert all(line["restored"] for line in journal(tmp_path)[done:])
 
 
 def test_what_ran_as_one_was_killed_comes_as_lost(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def forever():
 class Child:
     """A process with pipes to it and from it, which is gone when its ``with`` block is."""
 
-    def __init__(self, command: list[str], stderr: int | None = None) -> None:
+    def __init__(self, command: list[str], stderr: int | None = None, **more: Any) -> None:
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, **more
         )
 
     def __enter__(self) -> Self:
@@ -57,14 +57,6 @@ class Child:
         # In a test that failed it may run still, or stand still.
         with self.process:
             self.process.kill()
-
-
-class Life(Child):
-    """A process that runs a script with the ledger at ``path``."""
-
-    def __init__(self, path: Path, script: str, lease: float = 3600.0) -> None:
-        code = PRELUDE + textwrap.dedent(script)
-        super().__init__([sys.executable, "-X", "faulthandler", "-c", code, str(path), str(lease)])
 
     def hear(self) -> Any:
         """What it says next."""
@@ -93,6 +85,14 @@ class Life(Child):
         """Kill it."""
         self.process.kill()
         self.end(-signal.SIGKILL)
+
+
+class Life(Child):
+    """A process that runs a script with the ledger at ``path``."""
+
+    def __init__(self, path: Path, script: str, lease: float = 3600.0) -> None:
+        code = PRELUDE + textwrap.dedent(script)
+        super().__init__([sys.executable, "-X", "faulthandler", "-c", code, str(path), str(lease)])
 
 
 def live(path: Path, script: str, *, lease: float = 3600.0, killed: bool = False) -> list[Any]:

@@ -13,27 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from process.slow_disk import STOPPED
+
 #: Seconds after which a process counts as hung; far beyond any honest run.
 HUNG = 60
-
-#: Syncs wait as long as there is a file of this name.
-SHIM = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdlib.h>
-#include <unistd.h>
-static void wait_for_disk(void) { while (access(getenv("DISK_STOPS"), F_OK) == 0) usleep(1000); }
-int fsync(int fd) {
-    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
-    wait_for_disk();
-    return real(fd);
-}
-int fdatasync(int fd) {
-    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
-    wait_for_disk();
-    return real(fd);
-}
-"""
 
 PRELUDE = """
 import asyncio, faulthandler, os, resource, signal, sys, threading
@@ -67,7 +50,7 @@ async def until(condition):
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shim")
     source, library = folder / "disk.c", folder / "disk.so"
-    source.write_text(SHIM)
+    source.write_text(STOPPED)
     command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
     subprocess.run(command, check=True)
     return library

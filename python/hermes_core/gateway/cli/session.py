@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 import weakref
 from queue import Queue
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hermes_core.delegation.runners import is_coroutine_function
 from hermes_core.gateway import consumers, home_ledgers
 from hermes_core.gateway.cli.input_queue import InputQueue
+from hermes_core.runtime import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ class _Attribute:
 
     def __init__(self, make: Callable[[Queue[Any], Any], InputQueue]) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        self._lock = forked.lock(self)
         self._served: weakref.WeakSet[Any] = weakref.WeakSet()
         self._retired = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from hermes_core.gateway.messaging import hooks, turns, watch_drain, watcher
 from hermes_core.gateway.messaging import starts as messaging_starts
 from hermes_core.gateway.tui import delivery
 from hermes_core.gateway.tui import starts as tui_starts
+from hermes_core.runtime import forked
 
 if TYPE_CHECKING:
     from queue import Queue
@@ -87,7 +89,7 @@ LEANS_ON = {versions.MESSAGING: (versions.ADAPTERS, versions.SESSIONS)}
 
 QUEUE = f"{versions.PROCESSES}.process_registry.completion_queue"
 
-_lock = threading.RLock()
+_lock = forked.lock(sys.modules[__name__], make=threading.RLock)
 _current: Installation | None = None
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from hermes_core.gateway.counters import count
 from hermes_core.gateway.messaging import chats
 from hermes_core.gateway.messaging.chats import Obstacle
 from hermes_core.gateway.messaging.turns import Handover, let_go
+from hermes_core.runtime import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -70,7 +70,7 @@ class Courier:
             types=(DELEGATION, PROCESS_END), **settings.terms()
         )
         # An uninstall may come from any thread: it and the courier agree here on what is whose.
-        self._lock = threading.Lock()
+        self._lock = forked.lock(self)
         self._closed = False
         self.gave_way = False
         """Whether it ended for an uninstall."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hermes_core.gateway import host_loops, queue_swap
 from hermes_core.gateway.tui.poller import Poller, Pollers, Session
+from hermes_core.runtime import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,7 @@ class _Beside:
         self._loop = loop
         self._session = (stop, sid, session)
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock = forked.lock(self)
 
     def look(self) -> None:
         """Start it if another queue is there; it ends with the session, or meets ours again."""

@@ -25,6 +25,7 @@ from hermes_core.gateway import home_ledgers, settings, versions
 from hermes_core.gateway.counters import count
 from hermes_core.gateway.replacements import notification
 from hermes_core.gateway.tui.watched_lock import LOCK, unwatch, watch
+from hermes_core.runtime import forked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,7 +62,7 @@ class Pollers:
     """The pollers that run now, for what concerns more than one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = forked.lock(self)
         self._running: tuple[Poller, ...] = ()
         self._open = False
 

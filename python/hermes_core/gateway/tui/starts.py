@@ -68,10 +68,19 @@ def _offer(module: ModuleType, stop: threading.Event, session: Session, restored
         # Under this lock a session that is opened again gets its home, after its poller.
         with module._session_resume_lock:
             home = Path(session.get("profile_home") or home_ledgers.process_home())
-        with module._session_db(session) as sessions:
-            keys = [key, *home_ledgers.earlier_keys(sessions, key)]
+        keys = [key, *_earlier_keys(module, session, key)]
         current = getattr(session.get("agent"), "session_id", None)
         restored.offer(stop, home, [*keys, current or ""])
     except Exception:
         # What comes while the process runs is delivered all the same.
         logger.exception("what session %s had before cannot be given back", key)
+
+
+def _earlier_keys(module: ModuleType, session: Session, key: str) -> list[str]:
+    try:
+        with module._session_db(session) as sessions:
+            return home_ledgers.earlier_keys(sessions, key)
+    except Exception:
+        # What is the session's by its own key comes all the same.
+        logger.exception("which keys session %s had before cannot be told", key)
+        return []

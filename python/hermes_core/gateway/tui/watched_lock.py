@@ -6,8 +6,10 @@ notice at each release is a notice of each change, the end of a turn among them.
 
 from __future__ import annotations
 
-import threading
+import sys
 from typing import TYPE_CHECKING, Any
+
+from hermes_core.runtime import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +44,7 @@ class WatchedLock:
         self.release()
 
 
-_lock = threading.Lock()
+_lock = forked.lock(sys.modules[__name__])
 
 
 def watch(session: dict[str, Any], notice: Callable[[], None]) -> WatchedLock:
