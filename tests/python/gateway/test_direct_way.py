@@ -1,4 +1,4 @@
-"""docs/direct.md, applied to a copy of the installed gateway, and run.
+"""docs/direct.md, applied to copies of two gateways, and run.
 
 The lines come out of the page's own blocks, so that page and test cannot differ.
 """
@@ -6,23 +6,31 @@ The lines come out of the page's own blocks, so that page and test cannot differ
 from __future__ import annotations
 
 import ast
-import importlib.util
-import os
+import functools
+import json
 import re
-import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
+import later
 import pytest
+from front_end import lines as journal
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "direct.md"
+FRONT_END = Path(__file__).with_name("front_end.py")
+
+REGISTRY, PROCESSES = "tools/async_delegation.py", "tools/process_registry.py"
+VERSIONS = ("0.17.0", "0.19.0")
 
 
-def block(language: str, file: str) -> str:
+def block(language: str, file: str, version: str = "") -> str:
     """The page's block for a file of the gateway."""
-    pattern = rf"^```{language} file={re.escape(file)}[^\n]*\n(.*?)^```$"
+    of = re.escape(f"file={file}{version and f' version={version}'}")
+    pattern = rf"^```{language} {of}[^\n]*\n(.*?)^```$"
     (found,) = re.findall(pattern, PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return str(found)
 
@@ -55,24 +63,37 @@ def function(head: str, source: str) -> str:
     return "".join(lines[found.lineno - 1 : found.end_lineno])
 
 
+class Copy:
+    """A copy of a gateway, changed as the page says."""
+
+    def __init__(self, version: str, folder: Path) -> None:
+        self.version = version
+        edits: later.Edits = {
+            REGISTRY: lambda _: block("python", REGISTRY, version),
+            PROCESSES: lambda source: apply(block("diff", PROCESSES), source),
+        }
+        self.root = later.copy(version, folder, edits)
+
+    def run(self, script: str, home: Path, **more: str) -> str:
+        """Run a script beside it; what it printed."""
+        return later.run(self.root, PRELUDE + textwrap.dedent(script), home, **more)
+
+
 @pytest.fixture(scope="module")
-def gateway_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a copy of the gateway's `tools`, changed as the page says."""
-    root = tmp_path_factory.mktemp("direct")
-    spec = importlib.util.find_spec("tools")
-    assert spec is not None
-    assert spec.origin is not None
-    shutil.copytree(
-        Path(spec.origin).parent, root / "tools", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    registry = root / "tools" / "async_delegation.py"
-    registry.write_text(block("python", "tools/async_delegation.py"), encoding="utf-8")
-    processes = root / "tools" / "process_registry.py"
-    source = processes.read_text(encoding="utf-8")
-    changed = apply(block("diff", "tools/process_registry.py"), source)
-    assert len(changed) < len(source)
-    processes.write_text(changed, encoding="utf-8")
-    return root
+def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Copy]:
+    """Makes the copy of a version, once."""
+    return functools.cache(lambda version: Copy(version, tmp_path_factory.mktemp("direct")))
+
+
+@pytest.fixture(params=VERSIONS)
+def copy(request: pytest.FixtureRequest, copy_of: Callable[[str], Copy]) -> Copy:
+    return copy_of(request.param)
+
+
+@pytest.fixture
+def with_claims(copy_of: Callable[[str], Copy]) -> Copy:
+    """That of today's gateway."""
+    return copy_of("0.19.0")
 
 
 PRELUDE = """
@@ -83,10 +104,10 @@ import hermes_core
 from tools import approval, async_delegation, delegate_tool
 from tools.process_registry import format_process_notification, process_registry
 
-assert async_delegation.__file__.startswith({root!r}), async_delegation.__file__
 assert process_registry.completion_queue is hermes_core.async_delegation.completion_queue
 assert format_process_notification is hermes_core.format_process_notification
 events = process_registry.completion_queue
+has_claims = hasattr(async_delegation, "claim_event_delivery")
 
 go = threading.Event()
 told = []
@@ -109,15 +130,15 @@ def build(*, goal, parent_agent, **rest):
 def run(index, goal, child, parent):
     while not go.wait(0.01):
         if child.stop.is_set():
-            return {{"status": "interrupted", "error": "told to stop", "api_calls": 1}}
-    return {{"status": "completed", "summary": "summary of " + goal, "api_calls": 1}}
+            return {"status": "interrupted", "error": "told to stop", "api_calls": 1}
+    return {"status": "completed", "summary": "summary of " + goal, "api_calls": 1}
 
 
 delegate_tool._build_child_agent = build
 delegate_tool._run_single_child = run
-delegate_tool._load_config = lambda: {{"max_async_children": cap}}
+delegate_tool._load_config = lambda: {"max_async_children": cap, "max_concurrent_children": cap}
 names = ("provider", "base_url", "api_key", "api_mode", "command", "args")
-delegate_tool._resolve_delegation_credentials = lambda *_: {{**dict.fromkeys(names), "model": "m"}}
+delegate_tool._resolve_delegation_credentials = lambda *_: {**dict.fromkeys(names), "model": "m"}
 
 
 def delegate(goal):
@@ -126,26 +147,8 @@ def delegate(goal):
 """
 
 
-def run(root: Path, tmp_path: Path, script: str) -> str:
-    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE.format(root=str(root)) + textwrap.dedent(script)],
-        env={**os.environ, "PYTHONPATH": path, "HERMES_HOME": str(tmp_path)},
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_delegate_task_comes_back_through_the_drain(gateway_copy: Path, tmp_path: Path) -> None:
-    run(
-        gateway_copy,
-        tmp_path,
+def test_delegate_task_comes_back_through_the_drain(copy: Copy, tmp_path: Path) -> None:
+    copy.run(
         """
         token = approval.set_current_session_key("agent:main:telegram:dm:4711")
         answer = delegate("look")
@@ -164,21 +167,28 @@ def test_delegate_task_comes_back_through_the_drain(gateway_copy: Path, tmp_path
         events.put(event)
         ((again, text),) = process_registry.drain_notifications()
         assert again is event
-        assert text.startswith(f"[ASYNC DELEGATION COMPLETE — {event['delegation_id']}]")
-        assert "A subagent that you started in the background has ended." in text
-        assert "Original goal: look" in text
-        assert text.endswith("--- RESULT ---\\nsummary of look")
+        single = f"[ASYNC DELEGATION COMPLETE — {event['delegation_id']}]"
+        batch = f"[ASYNC DELEGATION BATCH COMPLETE — {event['delegation_id']}]"
+        assert text.splitlines()[0] == (batch if has_claims else single)
+        assert "look" in text
+        assert text.endswith("summary of look")
         """,
+        tmp_path,
     )
 
 
-def test_the_cap_refuses(gateway_copy: Path, tmp_path: Path) -> None:
-    """F6: with an error for the model, and nothing runs in place."""
-    run(
-        gateway_copy,
-        tmp_path,
+def test_the_cap_refuses(copy: Copy, tmp_path: Path) -> None:
+    """F6: where the gateway does not run it in place, with an error for the model."""
+    copy.run(
         """
         cap = 2
+        if has_claims:
+            def delegate(goal):
+                return async_delegation.dispatch_async_delegation_batch(
+                    goals=[goal], context=None, toolsets=None, role="leaf", model=None,
+                    session_key="", runner=lambda: {"results": [run(0, goal, Child(
+                        goal=goal, stop=threading.Event()), None)]}, max_async_children=cap,
+                )
         assert delegate("a")["status"] == delegate("b")["status"] == "dispatched"
         assert "capacity reached (2 running, 2 allowed)" in delegate("c")["error"]
         assert async_delegation.active_count() == 2
@@ -186,31 +196,32 @@ def test_the_cap_refuses(gateway_copy: Path, tmp_path: Path) -> None:
         assert {events.get(timeout=30)["goal"] for _ in range(2)} == {"a", "b"}
         assert delegate("d")["status"] == "dispatched"
         """,
+        tmp_path,
     )
 
 
-def test_interrupt_all_reaches_the_children(gateway_copy: Path, tmp_path: Path) -> None:
+def test_interrupt_all_reaches_the_children(copy: Copy, tmp_path: Path) -> None:
     """F22: each still ends with an event."""
-    run(
-        gateway_copy,
-        tmp_path,
+    copy.run(
         """
         delegate("a"), delegate("b")
         assert async_delegation.interrupt_all("shutdown") == 2
         assert sorted(told) == ["a", "b"]
-        assert {events.get(timeout=30)["status"] for _ in range(2)} == {"interrupted"}
+        ended = [events.get(timeout=30) for _ in range(2)]
+        # Of a batch that is the status of each child.
+        if has_claims:
+            assert [event["status"] for event in ended] == ["error"] * 2
+            ended = [result for event in ended for result in event["results"]]
+        assert {event["status"] for event in ended} == {"interrupted"}
         assert async_delegation.active_count() == 0
         """,
+        tmp_path,
     )
 
 
-def test_the_process_registry_and_the_other_drains_go_on(
-    gateway_copy: Path, tmp_path: Path
-) -> None:
+def test_the_process_registry_and_the_other_drains_go_on(copy: Copy, tmp_path: Path) -> None:
     """Process notices ride the same queue; the messaging gateway's drain takes watch events."""
-    run(
-        gateway_copy,
-        tmp_path,
+    copy.run(
         """
         import os, pathlib
         process = process_registry.spawn_local(
@@ -236,13 +247,12 @@ def test_the_process_registry_and_the_other_drains_go_on(
         async_delegation._reset_for_tests()
         assert async_delegation.list_async_delegations() == []
         """,
+        tmp_path,
     )
 
 
-def test_the_plugin_stands_aside(gateway_copy: Path, tmp_path: Path) -> None:
-    out = run(
-        gateway_copy,
-        tmp_path,
+def test_the_plugin_stands_aside(copy: Copy, tmp_path: Path) -> None:
+    out = copy.run(
         """
         from hermes_core import gateway
         try:
@@ -252,6 +262,110 @@ def test_the_plugin_stands_aside(gateway_copy: Path, tmp_path: Path) -> None:
         assert process_registry.completion_queue is events
         assert not gateway.status().installed
         """,
+        tmp_path,
     )
     assert "tools.async_delegation.dispatch_async_delegation: not there any more" in out
     assert "tools.process_registry.format_process_notification: not there any more" in out
+
+
+def test_a_take_is_a_lease_and_a_claim_its_consumers(with_claims: Copy, tmp_path: Path) -> None:
+    """As with the gateway's own functions; and a result that is put back waits once."""
+    with_claims.run(
+        """
+        go.set()
+        name = delegate("look")["delegation_id"]
+        event = events.get(timeout=30)
+        events.put(dict(event))
+        events.put(event)
+        assert events.qsize() == 1
+        event = events.get_nowait()
+        token = async_delegation.claim_event_delivery(event, "a window")
+        assert async_delegation.claim_event_delivery(event, "another") is None
+        async_delegation.release_event_delivery(event, token)
+        event = events.get_nowait()
+        token = async_delegation.claim_event_delivery(event, "another")
+        assert async_delegation.get_durable_delegation(name)["delivery_state"] == "pending"
+        assert async_delegation.complete_completion_delivery(name, token)
+        assert async_delegation.get_durable_delegation(name)["delivery_state"] == "delivered"
+        assert not async_delegation.mark_completion_delivered(name)
+        assert events.empty()
+        plain = {"type": "async_delegation", "delegation_id": "a plugin's"}
+        events.put(plain)
+        assert events.get_nowait() is plain
+        assert async_delegation.claim_event_delivery(plain, "a")
+        assert async_delegation.get_durable_delegation("a plugin's") is None
+        """,
+        tmp_path,
+    )
+
+
+def test_what_a_killed_process_had_comes_to_its_session_in_the_next(
+    with_claims: Copy, tmp_path: Path
+) -> None:
+    """F3: as `ProcessRegistry` restores it; and once."""
+    killed = with_claims.run(
+        """
+        import os
+        go.set()
+        token = approval.set_current_session_key("mine")
+        name = delegate("look")["delegation_id"]
+        event = events.get(timeout=30)
+        assert async_delegation.claim_event_delivery(event, "a window")
+        print(name, flush=True)
+        os._exit(0)
+        """,
+        tmp_path,
+        HERMES_CORE_LEASE_SECONDS="0.3",
+    )
+    next_one = """
+        import time
+        assert process_registry.drain_notifications(session_key="another's") == []
+        deadline = time.monotonic() + 60
+        drained = []
+        while not drained and time.monotonic() < deadline and EXPECTED:
+            async_delegation.restore_undelivered_completions(events)
+            drained = process_registry.drain_notifications(session_key="mine")
+        for event, text in drained:
+            assert event["restored"] is True
+            token = async_delegation.claim_event_delivery(event, "a window")
+            assert async_delegation.complete_completion_delivery(event["delegation_id"], token)
+            print(event["delegation_id"])
+    """
+    assert with_claims.run(next_one.replace("EXPECTED", "True"), tmp_path) == killed
+    assert with_claims.run(next_one.replace("EXPECTED", "False"), tmp_path) == ""
+    assert not [
+        file for file in tmp_path.glob("state.db") if b"summary of look" in file.read_bytes()
+    ]
+
+
+def test_a_front_end_of_others_has_each_result_once(with_claims: Copy, tmp_path: Path) -> None:
+    """F53: two users, whose process is killed between a claim and its turn."""
+    started: list[str] = []
+    # What the killed one held is free soon; who lives holds what it has, however slow it is.
+    for lease, arguments in (("0.3", ["start=3", "die=claimed"]), ("100000", ["until=6"])):
+        done = subprocess.run(
+            [sys.executable, str(FRONT_END), *("journal", "ann", "bob", "core=0"), *arguments],
+            env=later.environment(with_claims.root, tmp_path, HERMES_CORE_LEASE_SECONDS=lease),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == (0 if "until=6" in arguments else -signal.SIGKILL), done.stderr
+        started += json.loads(done.stdout)
+    found = journal(str(tmp_path / "journal"))
+    assert sorted(line["id"] for line in found) == sorted(started)
+    assert all(line["summary"].startswith(line["key"]) for line in found)
+
+
+def test_the_page_says_how_many_lines_go(copy_of: Callable[[str], Copy]) -> None:
+    rows = re.findall(r"^\| `(tools/\w+\.py)` \| (.*) \|$", PAGE.read_text("utf-8"), re.M)
+    assert [file for file, _ in rows] == [REGISTRY, PROCESSES]
+    for file, numbers in rows:
+        counted = []
+        for version in VERSIONS:
+            both = (later.tree(version), copy_of(version).root)
+            counted += [len((root / file).read_text("utf-8").splitlines()) for root in both]
+        assert numbers == " | ".join(map(str, counted))
