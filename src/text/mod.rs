@@ -6,4 +6,5 @@ mod line;
 mod look;
 pub mod notification;
 pub mod sanitize;
+mod scan;
 pub mod session_key;

@@ -5,11 +5,13 @@
 //! that the gateway expands into the contents of a file when the notification is injected.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 pub use crate::text::line::Place;
 
 use crate::text::controls;
 use crate::text::line::{QUOTE, is_line_break, is_unseen, opens_with_label, opens_with_marker};
+use crate::text::scan::{BLOCK, find, scan};
 
 /// What follows `@` in a reference that the gateway expands.
 const REFERENCES: [&str; 6] = ["file:", "folder:", "git:", "url:", "diff", "staged"];
@@ -22,14 +24,15 @@ const WORD_JOINER: &str = "\u{2060}";
 /// Where to insert what.
 type Edit = (usize, &'static str);
 
-/// Units looked at together; several of the widest vector registers.
-const BLOCK: usize = 128;
-
 /// `text`, safe to stand at `place`: forged markers are quoted with `> `, references and paste
 /// placeholders broken with U+2060, and what moves a terminal's cursor to forge a marker becomes a
 /// picture of itself. Borrowed when there is nothing to change.
 #[must_use]
 pub fn sanitize(text: &str, place: Place) -> Cow<'_, str> {
+    let leads = if place == Place::Header { OPENING | BREAK } else { OPENING };
+    if text.len() <= BLOCK && find(text.as_bytes(), 0, &LEADS, leads).is_none() {
+        return Cow::Borrowed(text);
+    }
     let Some(edits) = find_edits(text, place, false) else {
         // Nothing is left to do where all that has controls is quoted by now, or shows no marker.
         let calm = controls::calm(text, place);
@@ -44,32 +47,52 @@ pub fn sanitize(text: &str, place: Place) -> Cow<'_, str> {
 fn find_edits(text: &str, place: Place, is_calm: bool) -> Option<Vec<Edit>> {
     let bytes = text.as_bytes();
     let mut edits = Vec::new();
-    let mut from = 0;
-    while let Some(block) = find_anchor_block(bytes, from) {
-        from = block + BLOCK;
-        for at in block..from.min(bytes.len()) {
-            let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
-            let (first, second) = (bytes[at], byte(at + 1));
-            if !is_anchor(first, second) || !may_open(first, second, byte(at + 2)) {
-                continue;
-            }
-            if controls::may_begin(first, second) {
-                if is_calm {
-                    continue;
-                }
-                return None;
-            }
-            edits.extend(edit_at(text, at, place));
+    let look_at = |at| {
+        let opening = opening(bytes, at);
+        if opening == 0 {
+            return ControlFlow::Continue(());
         }
+        if opening & CONTROL == 0 {
+            add_edit(&mut edits, text, at, place);
+        } else if !is_calm {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    };
+    if visit(bytes, OPENING, may_open, look_at).is_break() {
+        return None;
     }
     if place == Place::Header {
-        let starts = line_breaks(text).filter(|start| opens_with_label(&text[*start..]));
-        edits.extend(starts.map(|start| (start, QUOTE)));
+        let look_at = |at| {
+            let start = line_break(&bytes[at..]).map(|width| at + width);
+            if let Some(start) = start.filter(|start| opens_with_label(&text[*start..])) {
+                edits.push((start, QUOTE));
+            }
+            ControlFlow::Continue(())
+        };
+        let _: ControlFlow<()> = visit(bytes, BREAK, |byte, _, _| is_break_lead(byte), look_at);
     }
     // A quote belongs before the whitespace that leads its line, hence possibly before an anchor
     // that was met earlier.
     edits.sort_by_key(|&(at, _)| at);
     Some(edits)
+}
+
+/// Calls `look_at` with the places of `bytes` that `may_matter`, in order, until it breaks; where no
+/// whole block is left, with those of a `lead`.
+#[inline(always)]
+fn visit(
+    bytes: &[u8],
+    lead: u8,
+    may_matter: impl Fn(u8, u8, u8) -> bool + Copy,
+    mut look_at: impl FnMut(usize) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut rest = scan(bytes, may_matter, &mut look_at)?;
+    while let Some(at) = find(bytes, rest, &LEADS, lead) {
+        look_at(at)?;
+        rest = at + 1;
+    }
+    ControlFlow::Continue(())
 }
 
 fn edited(text: &str, edits: Vec<Edit>) -> String {
@@ -85,110 +108,130 @@ fn edited(text: &str, edits: Vec<Edit>) -> String {
     edited
 }
 
-/// Where the lines begin, but for the first.
-fn line_breaks(text: &str) -> impl Iterator<Item = usize> {
-    let bytes = text.as_bytes();
-    (0..bytes.len()).filter_map(move |at| match bytes[at] {
-        b'\n' | b'\r' | 0x0B | 0x0C | 0x1C..=0x1E => Some(at + 1),
-        0xC2 if bytes[at + 1] == 0x85 => Some(at + 2),
-        0xE2 if bytes[at + 1] == 0x80 && matches!(bytes[at + 2], 0xA8 | 0xA9) => Some(at + 3),
+/// How many bytes the line break takes that `bytes` begin with.
+fn line_break(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [b'\n' | b'\r' | 0x0B | 0x0C | 0x1C..=0x1E, ..] => Some(1),
+        [0xC2, 0x85, ..] => Some(2),
+        [0xE2, 0x80, 0xA8 | 0xA9, ..] => Some(3),
         _ => None,
-    })
-}
-
-/// How many units are looked at in whole blocks: each block has two units behind it.
-fn in_blocks(units: usize) -> usize {
-    units.saturating_sub(2) / BLOCK * BLOCK
-}
-
-/// The first block from `from` on that may hold the beginning of something [`sanitize`] changes.
-fn find_anchor_block(bytes: &[u8], from: usize) -> Option<usize> {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the feature was found a line above.
-        #[allow(unsafe_code)]
-        return unsafe { find_anchor_block_avx2(bytes, from) };
     }
-    find_anchor_block_portable(bytes, from)
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn find_anchor_block_avx2(bytes: &[u8], from: usize) -> Option<usize> {
-    find_anchor_block_portable(bytes, from)
-}
-
-// Written so that the compiler looks at as many units at once as the machine can; all of it is
-// inlined, or it would be compiled for any machine.
+/// Whether a line break may begin with this byte.
 #[inline(always)]
-fn find_anchor_block_portable(bytes: &[u8], from: usize) -> Option<usize> {
-    let end = in_blocks(bytes.len());
-    for at in (from..end).step_by(BLOCK) {
-        if has_anchor(&bytes[at..at + BLOCK + 2]) {
-            return Some(at);
+const fn is_break_lead(byte: u8) -> bool {
+    (byte.wrapping_sub(b'\n') < 4) | (byte.wrapping_sub(0x1C) < 3) | (byte == 0xC2) | (byte == 0xE2)
+}
+
+// Two other bits: that something `opening` knows may begin with a byte,
+const OPENING: u8 = 1;
+// or a line break.
+const BREAK: u8 = 1 << 1;
+
+/// Which of these two may begin with a byte.
+static LEADS: [u8; 256] = {
+    let mut leads = [0; 256];
+    let mut index = 0;
+    while index < 256 {
+        if OPENINGS[0][index] != 0 {
+            leads[index] |= OPENING;
         }
+        if is_break_lead(index as u8) {
+            leads[index] |= BREAK;
+        }
+        index += 1;
     }
-    // The rest may be longer than a block by one.
-    (from.max(end)..bytes.len()).step_by(BLOCK).find(|&at| {
-        let rest = &bytes[at..bytes.len().min(at + BLOCK + 2)];
-        let mut last = [0; BLOCK + 2];
-        last[..rest.len()].copy_from_slice(rest);
-        has_anchor(&last)
-    })
-}
+    leads
+};
 
-// Most blocks of prose have no anchor, and most of Markdown none that opens something.
-#[inline(always)]
-fn has_anchor(block: &[u8]) -> bool {
-    any(block, |first, second, _| is_anchor(first, second)) && any(block, may_open)
-}
-
-#[inline(always)]
-fn any(block: &[u8], is_it: impl Fn(u8, u8, u8) -> bool) -> bool {
-    let (first, second, third) = (&block[..BLOCK], &block[1..=BLOCK], &block[2..BLOCK + 2]);
-    let triples = first.iter().zip(second).zip(third);
-    triples.fold(0, |found, ((a, b), c)| found | u8::from(is_it(*a, *b, *c))) != 0
-}
-
-/// Whether a reference, a placeholder, a marker or a control may begin at the first of these two.
-#[inline(always)]
-fn is_anchor(first: u8, second: u8) -> bool {
-    (first == b'@')
-        | (first == b'[')
-        | ((first == b'-') & may_follow_dash(second))
-        | (first == 0xEF)
-        | controls::may_begin(first, second)
-}
-
-/// Whether one may begin with these three.
+/// Whether something that [`opening`] knows may begin with these three. Never a false "no"; says yes
+/// on a suspicion, to be quick: one comparison each rules out most of prose and Markdown.
 #[inline(always)]
 fn may_open(first: u8, second: u8, third: u8) -> bool {
-    // ASCII letters differ from their lower case in this bit alone.
-    let lower = second | 0x20;
-    let is = |byte: u8| lower == byte;
-    ((first == b'@') & (is(b'f') | is(b'g') | is(b'u') | is(b'd') | is(b's')))
-        | ((first == b'[') & (is(b'a') | is(b'i') | is(b's') | is(b'p') | !is_graphic(second)))
-        | ((first == b'-') & may_follow_dash(second) & may_follow_dash(third))
-        | ((first == 0xEF) & is_wide_opening(second, third))
-        | controls::may_begin(first, second)
+    // A dash, what is not graphic, or a sign before the dash.
+    let after_dash = (third.wrapping_add(1) as i8) < b'/' as i8;
+    // Neither D to G nor T to W, of either case.
+    let after_bracket = second & 0xCC != 0x44;
+    // Neither A, E, I nor M, of either case, nor some signs.
+    let after_at = second & 0x13 != 0x01;
+    ((first == b'-') & after_dash)
+        | ((first == b'[') & after_bracket)
+        | ((first == b'@') & after_at)
+        | ((first == b'\r') & (second != b'\n'))
+        | (first == 0x08)
+        | (first == 0x1B)
+        | (first == 0xC2)
+        | (first == 0xEF)
 }
 
-/// Whether a dash that opens a marker may stand before this: another one, or what is not seen.
+// What may begin with a byte, one bit each: a reference,
+const REFERENCE: u8 = 1;
+// a marker or a placeholder,
+const BRACKET: u8 = 1 << 1;
+// a marker,
+const DASHES: u8 = 1 << 2;
+// a marker whose bracket or dash has another width, behind 0xEF 0xB9 or 0xEF 0xBC,
+const WIDE: [u8; 2] = [1 << 3, 1 << 4];
+// a control that `controls` looks at: whatever follows, a return, one of the second set.
+const CONTROLS: [u8; 3] = [1 << 5, 1 << 6, 1 << 7];
+const CONTROL: u8 = CONTROLS[0] | CONTROLS[1] | CONTROLS[2];
+
+/// For the first, second and third byte: what may begin here, as far as this byte is concerned.
+static OPENINGS: [[u8; 256]; 3] = {
+    let mut openings = [[0; 256]; 3];
+    let mut index = 0;
+    while index < 256 {
+        let byte = index as u8;
+        openings[0][index] = match byte {
+            b'@' => REFERENCE,
+            b'[' => BRACKET,
+            b'-' => DASHES,
+            0xEF => WIDE[0] | WIDE[1],
+            0x08 | 0x1B => CONTROLS[0],
+            b'\r' => CONTROLS[1],
+            0xC2 => CONTROLS[2],
+            _ => 0,
+        };
+        let lower = byte.to_ascii_lowercase();
+        let is_graphic = byte.is_ascii_graphic();
+        // A dash that opens a marker may stand before another one, or before what is not seen.
+        let after_dash = if byte == b'-' || !is_graphic { DASHES } else { 0 };
+        openings[1][index] = after_dash
+            | CONTROLS[0]
+            | if matches!(lower, b'f' | b'g' | b'u' | b'd' | b's') { REFERENCE } else { 0 }
+            | if matches!(lower, b'a' | b'i' | b's' | b'p') || !is_graphic { BRACKET } else { 0 }
+            | if byte == 0xB9 { WIDE[0] } else { 0 }
+            | if byte == 0xBC { WIDE[1] } else { 0 }
+            | if byte != b'\n' { CONTROLS[1] } else { 0 }
+            | if matches!(byte, 0x8D..=0x9F) { CONTROLS[2] } else { 0 };
+        openings[2][index] = after_dash
+            | CONTROL
+            | REFERENCE
+            | BRACKET
+            // U+FE47 and U+FE63, U+FF0D and U+FF3B.
+            | if matches!(byte, 0x87 | 0xA3) { WIDE[0] } else { 0 }
+            | if matches!(byte, 0x8D | 0xBB) { WIDE[1] } else { 0 };
+        index += 1;
+    }
+    openings
+};
+
+/// What begins at `at`, as far as its first three bytes tell.
 #[inline(always)]
-fn may_follow_dash(byte: u8) -> bool {
-    (byte == b'-') | !is_graphic(byte)
+fn opening(bytes: &[u8], at: usize) -> u8 {
+    match bytes[at..] {
+        [first, second, third, ..] => opens(first, second, third),
+        [first, second] => opens(first, second, 0),
+        [first] => opens(first, 0, 0),
+        [] => 0,
+    }
 }
 
 #[inline(always)]
-fn is_graphic(byte: u8) -> bool {
-    byte.wrapping_sub(0x21) < 0x5E
-}
-
-/// Whether these two follow 0xEF in a bracket or dash of another width: U+FE47, U+FE63, U+FF0D, U+FF3B.
-#[inline(always)]
-fn is_wide_opening(second: u8, third: u8) -> bool {
-    ((second == 0xB9) & ((third == 0x87) | (third == 0xA3)))
-        | ((second == 0xBC) & ((third == 0x8D) | (third == 0xBB)))
+fn opens(first: u8, second: u8, third: u8) -> u8 {
+    let [firsts, seconds, thirds] = &OPENINGS;
+    firsts[usize::from(first)] & seconds[usize::from(second)] & thirds[usize::from(third)]
 }
 
 /// Whether UCS-4 text may hold something that [`sanitize`] changes, or a lone surrogate.
@@ -197,83 +240,47 @@ fn is_wide_opening(second: u8, third: u8) -> bool {
 /// Text that arrives in pieces needs pieces that overlap by one unit.
 #[must_use]
 pub fn is_suspicious_ucs4(units: &[u32]) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the feature was found a line above.
-        #[allow(unsafe_code)]
-        return unsafe { is_suspicious_avx2(units) };
+    let visit = |at| {
+        if is_suspect(&units[at..]) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    match scan(units, |unit, _, _| is_lead_ucs4(unit), visit) {
+        ControlFlow::Break(()) => true,
+        ControlFlow::Continue(rest) => (rest..units.len()).try_for_each(visit).is_break(),
     }
-    is_suspicious(units)
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn is_suspicious_avx2(units: &[u32]) -> bool {
-    is_suspicious(units)
-}
-
+/// Whether something that [`opening`] knows may begin with this one, or a lone surrogate.
 #[inline(always)]
-fn is_suspicious(units: &[u32]) -> bool {
-    let tail = in_blocks(units.len());
-    let suspect = |mut at: std::ops::Range<usize>| at.any(|at| is_suspect(units, at));
-    (0..tail).step_by(BLOCK).any(|at| {
-        let block: &[u32] = &units[at..at + BLOCK];
-        let next: &[u32] = &units[at + 1..at + 1 + BLOCK];
-        let mut hit = false;
-        for (unit, next) in block.iter().zip(next) {
-            hit |= is_anchor_ucs4(*unit, *next);
-        }
-        hit && suspect(at..at + BLOCK)
-    }) || suspect(tail..units.len())
+fn is_lead_ucs4(unit: u32) -> bool {
+    (unit & !0x20 == 0x0D)
+        | (unit & !0x40 == 0x1B)
+        | (unit == 0x08)
+        | (unit == 0x40)
+        | is_alien(unit)
 }
 
+/// Whether `unit`, which is not ASCII, is one to be looked at: a control of the second set, a lone
+/// surrogate, a bracket or dash of another width.
 #[inline(always)]
-fn is_anchor_ucs4(unit: u32, next: u32) -> bool {
-    (unit == 0x40)
-        | (unit == 0x5B)
-        | ((unit == 0x2D) & may_follow_dash_ucs4(next))
-        | ((unit & 0xFFFF_F800) == 0xD800)
-        | is_wide_opening_ucs4(unit)
-        | may_begin_ucs4(unit, next)
+fn is_alien(unit: u32) -> bool {
+    (unit.wrapping_sub(0x8D) <= 0x12)
+        | (unit & !0x7FF == 0xD800)
+        | (unit == 0xFE47)
+        | (unit == 0xFE63)
+        | (unit == 0xFF0D)
+        | (unit == 0xFF3B)
 }
 
-#[inline(always)]
-fn may_follow_dash_ucs4(unit: u32) -> bool {
-    (unit == 0x2D) | (unit.wrapping_sub(0x21) >= 0x5E)
-}
-
-#[inline(always)]
-fn is_wide_opening_ucs4(unit: u32) -> bool {
-    (unit == 0xFE47) | (unit == 0xFE63) | (unit == 0xFF0D) | (unit == 0xFF3B)
-}
-
-/// As [`controls::may_begin`].
-#[inline(always)]
-fn may_begin_ucs4(unit: u32, next: u32) -> bool {
-    (unit == 0x08)
-        | (unit == 0x1B)
-        | ((unit == 0x0D) & (next != 0x0A))
-        | (unit.wrapping_sub(0x8D) <= 0x12)
-}
-
-/// The anchor at `at`, looked at with the units behind it; without those, anything may follow.
-fn is_suspect(units: &[u32], at: usize) -> bool {
-    let unit = units[at];
-    let next = units.get(at + 1).copied();
-    if (0xD800..0xE000).contains(&unit) || is_wide_opening_ucs4(unit) {
-        return true;
-    }
-    if unit >= 0x80 {
-        return may_begin_ucs4(unit, 0);
-    }
+/// What `units` begin with, looked at with the units behind it; without those, anything may follow.
+fn is_suspect(units: &[u32]) -> bool {
     // Whatever is not ASCII may be unseen.
     let byte = |unit: u32| u8::try_from(unit).unwrap_or(0x80);
-    match next {
-        Some(next) => {
-            let third = units.get(at + 2).map_or(b'-', |&unit| byte(unit));
-            may_open(byte(unit), byte(next), third)
-        }
-        None => matches!(byte(unit), b'@' | b'[' | b'-' | 0x08 | 0x1B | b'\r'),
+    match *units {
+        [first, ..] if first >= 0x80 => is_alien(first),
+        [first, second, third, ..] => opens(byte(first), byte(second), byte(third)) != 0,
+        [first, second] => opens(byte(first), byte(second), b'-') != 0,
+        [first] => OPENINGS[0][usize::from(byte(first))] != 0,
+        [] => false,
     }
 }
 
@@ -298,6 +305,14 @@ pub fn repair_wtf8(bytes: Vec<u8>) -> (String, bool) {
         rest = &rest[width..];
     }
     (String::from_utf8_lossy(&repaired).into_owned(), true)
+}
+
+// Kept out of the loop that finds what to look at.
+#[inline(never)]
+fn add_edit(edits: &mut Vec<Edit>, text: &str, at: usize, place: Place) {
+    if let Some(edit) = edit_at(text, at, place) {
+        edits.push(edit);
+    }
 }
 
 /// The insertion that disarms what begins at `at`, if anything does.
@@ -328,7 +343,12 @@ fn has_at(text: &str, at: usize, word: &str) -> bool {
 /// Start of the line that shows `at` as its first visible character; `None` if something visible
 /// stands before it.
 fn line_start(text: &str, at: usize, place: Place) -> Option<usize> {
-    for (index, char) in text[..at].char_indices().rev() {
+    let before = &text[..at];
+    // As most do.
+    if before.as_bytes().last().is_some_and(u8::is_ascii_graphic) {
+        return None;
+    }
+    for (index, char) in before.char_indices().rev() {
         if is_line_break(char) {
             return Some(index + char.len_utf8());
         }
@@ -337,4 +357,45 @@ fn line_start(text: &str, at: usize, place: Place) -> Option<usize> {
         }
     }
     (place == Place::Line).then_some(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tables say of all bytes what is written out here, and the quick guesses miss none.
+    #[test]
+    fn no_guess_is_a_false_no() {
+        for first in 0..=255 {
+            for second in 0..=255_u8 {
+                let unseen = |byte: u8| !byte.is_ascii_graphic();
+                let begins = |ones: &[u8]| ones.contains(&second.to_ascii_lowercase());
+                for third in 0..=255 {
+                    let is_control = controls::may_begin(first, second);
+                    let is_opening = match [first, second, third] {
+                        [b'@', ..] => begins(b"fguds"),
+                        [b'[', ..] => begins(b"aisp") || unseen(second),
+                        [b'-', ..] => [second, third].iter().all(|&it| it == b'-' || unseen(it)),
+                        [0xEF, 0xB9, _] => matches!(third, 0x87 | 0xA3),
+                        [0xEF, 0xBC, _] => matches!(third, 0x8D | 0xBB),
+                        _ => false,
+                    };
+                    let bytes = [first, second, third];
+                    let found = opens(first, second, third);
+                    assert_eq!(found & CONTROL != 0, is_control, "{bytes:x?}");
+                    assert_eq!(found & !CONTROL != 0, is_opening, "{bytes:x?}");
+                    if found != 0 {
+                        assert!(may_open(first, second, third), "{bytes:x?}");
+                        assert_ne!(LEADS[usize::from(first)] & OPENING, 0, "{bytes:x?}");
+                    }
+                    if line_break(&bytes).is_some() {
+                        assert_ne!(LEADS[usize::from(first)] & BREAK, 0, "{bytes:x?}");
+                    }
+                }
+            }
+            let unit = u32::from(first);
+            let is_lead = first < 0x80 && LEADS[usize::from(first)] & OPENING != 0;
+            assert!(!is_lead || is_lead_ucs4(unit), "{first:x}");
+        }
+    }
 }

@@ -95,6 +95,180 @@ proptest! {
     }
 }
 
+/// Characters as they look to a reader, spelled out: these are nothing, or say others.
+fn look(char: char) -> String {
+    match char {
+        '﹇' => "[".to_owned(),
+        '﹣' => "-".to_owned(),
+        '𝓘' => "i".to_owned(),
+        'ﬆ' => "st".to_owned(),
+        '\u{FF01}'..='\u{FF5E}' => {
+            let narrow = char::from_u32(u32::from(char) - 0xFEE0).expect("ASCII");
+            narrow.to_ascii_lowercase().to_string()
+        }
+        _ if UNSEEN.contains(&char) || !char.is_ascii_graphic() && char.is_ascii() => String::new(),
+        _ => char.to_ascii_lowercase().to_string(),
+    }
+}
+
+/// What a line without controls becomes, written as plainly as can be.
+fn expected_line(line: &str, may_forge: bool, may_label: bool) -> String {
+    let seen: String = line.trim_end_matches(LINE_BREAKS).chars().map(look).collect();
+    let opens = |words: &[&str]| words.iter().any(|word| seen.starts_with(&word.replace(' ', "")));
+    let is_forged = may_forge && opens(&MARKERS) || may_label && opens(&LABELS);
+    let mut expected = String::from(if is_forged { "> " } else { "" });
+    for (at, char) in line.char_indices() {
+        expected.push(char);
+        let behind = at + char.len_utf8();
+        let is = |word: &str, found: Option<&str>| {
+            found.is_some_and(|found| found.eq_ignore_ascii_case(word))
+        };
+        let is_reference = REFERENCES.iter().any(|word| is(word, line.get(at..at + word.len())));
+        let is_placeholder = behind
+            .checked_sub("[pasted".len())
+            .is_some_and(|start| is("[pasted", line.get(start..behind)));
+        let after = &line[behind..];
+        if char == '@' && is_reference || is_placeholder && !after.starts_with('\u{2060}') {
+            expected.push('\u{2060}');
+        }
+    }
+    expected
+}
+
+/// What a text without controls becomes.
+fn expected(text: &str, place: Place) -> String {
+    let lines = text.split_inclusive(LINE_BREAKS).enumerate();
+    let lines = lines.map(|(number, line)| {
+        let is_behind_a_label = number == 0 && place != Place::Line;
+        expected_line(line, !is_behind_a_label, place == Place::Header && !is_behind_a_label)
+    });
+    lines.collect()
+}
+
+/// What a text becomes, line by line: no line, and no length, makes another of the next one.
+fn expected_by_line(text: &str, place: Place) -> String {
+    let mut lines = text.split_inclusive('\n');
+    let first = lines.next().unwrap_or_default();
+    let others = lines.map(|line| {
+        let text = format!("\n{line}");
+        sanitize(&text, place)[1..].to_owned()
+    });
+    sanitize(first, place).into_owned() + &others.collect::<String>()
+}
+
+/// Pieces of which [`expected`] knows the look.
+fn known_piece() -> impl Strategy<Value = String> {
+    let words: Vec<_> = MARKERS.iter().chain(&LABELS).chain(&REFERENCES).copied().collect();
+    let wide = |word: &str| -> String {
+        let wide = word.chars().map(|char| match char {
+            '!'..='~' => char::from_u32(u32::from(char) + 0xFEE0).expect("full width"),
+            _ => char,
+        });
+        wide.collect()
+    };
+    let few = vec![
+        "> ",
+        " ",
+        "\t",
+        "-",
+        "- ",
+        "[",
+        "@",
+        ":",
+        "\r\n",
+        "文",
+        "é",
+        "«",
+        "，",
+        "“",
+        "😀",
+        "[x] ",
+        "﹇",
+        "﹣",
+        "𝓘mportant",
+        "Syﬆem",
+        "［",
+        "－",
+        "[d",
+        "@e",
+        "--",
+        "\x7f",
+        "\0",
+        "\u{2060}",
+    ];
+    prop_oneof![
+        4 => prop::sample::select(LINE_BREAKS.to_vec()).prop_map(|char| match char {
+            '\r' => "\r\n".to_owned(),
+            char => char.to_string(),
+        }),
+        4 => prop::sample::select(words.clone()).prop_map(str::to_owned),
+        2 => prop::sample::select(words.clone()).prop_map(str::to_uppercase),
+        2 => prop::sample::select(words).prop_map(wide),
+        2 => prop::sample::select(UNSEEN.to_vec()).prop_map(String::from),
+        4 => prop::sample::select(few).prop_map(str::to_owned),
+        2 => (0_usize..300, prop::sample::select(vec!["x", " ", "文", "é"]))
+            .prop_map(|(length, of)| of.repeat(length)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config(2000))]
+
+    /// F25, F43: what is looked at in blocks becomes what the plain rules say.
+    #[test]
+    fn f25_the_quick_way_gives_what_the_plain_rules_say(
+        pieces in prop::collection::vec(known_piece(), 0..16),
+    ) {
+        let text = pieces.concat();
+        for place in [Place::Inline, Place::Line, Place::Header] {
+            prop_assert_eq!(&sanitize(&text, place), &expected(&text, place));
+        }
+    }
+
+    /// F43: a line with controls becomes the same in any company.
+    #[test]
+    fn f43_a_line_is_judged_by_itself(pieces in prop::collection::vec(piece(), 0..12)) {
+        let text = pieces.join("\n");
+        for place in [Place::Inline, Place::Line, Place::Header] {
+            prop_assert_eq!(&sanitize(&text, place), &expected_by_line(&text, place));
+        }
+    }
+}
+
+/// F25, F43: the same wherever in a block it begins, and wherever the text ends behind it.
+#[test]
+fn f25_it_makes_no_difference_where_in_a_block_something_begins() {
+    let forged = [
+        "[System",
+        "--- RESULT ---",
+        "［IMPORTANT",
+        "\u{200b}[ASYNC DELEGATION",
+        "- -\u{a0}- ERROR ---",
+    ];
+    let others =
+        ["Role:", "@file:a", "[Pasted text", "[sic]", "@e.org", "- [ ] a", "é[", "--", "\u{FEFF}"];
+    let controls =
+        ["xx\x08\x08[SYSTEM", "\x1b[1m[SYSTEM\x1b[0m", "x\r[IMPORTANT", "\u{9b}H", "a\r\nb"];
+    for sample in forged.into_iter().chain(others).chain(controls) {
+        for before in (0..4).chain(104..134).chain(232..262) {
+            for head in ["x".repeat(before), "x".repeat(before) + "\n"] {
+                for behind in ["", "\n", &"z".repeat(131)] {
+                    let text = head.clone() + sample + behind;
+                    for place in [Place::Inline, Place::Line, Place::Header] {
+                        let expected = if controls.contains(&sample) {
+                            expected_by_line(&text, place)
+                        } else {
+                            expected(&text.replace('\u{a0}', "\u{200b}"), place)
+                        };
+                        let found = sanitize(&text, place).replace('\u{a0}', "\u{200b}");
+                        assert_eq!(found, expected, "{text:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// F43: a control is seen wherever a text ends, also where a block that is looked at does.
 #[test]
 fn the_last_character_is_looked_at_whatever_the_length() {
