@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol
 
 from hermes_core._core import LedgerError
@@ -83,6 +84,10 @@ _elsewhere: Elsewhere | None = None
 _successor: Successor | None = None
 #: Says why a dispatch from a session must be refused, if it must; set by the gateway's adapter.
 _refusal: Callable[[str], str | None] | None = None
+#: Says how many delegations may wait for capacity; set by the gateway's adapter. Else none does.
+_max_queued: Callable[[], int] | None = None
+#: Says how many places of so many a batch of so many children takes; set by the gateway's adapter.
+_permits: Callable[[int, int], int] | None = None
 _on_end: Callable[[str, str, float], None] | None = None
 #: Says where a delegation is written down, by its record; set by the gateway's adapter.
 _ledger_for: Callable[[dict[str, Any]], Ledger | None] | None = None
@@ -252,16 +257,23 @@ def _start(
     if _ledger_for is not None:
         delegation.ledger = _ledger_for(delegation.record)
     try:
+        goals = delegation.record.get("goals") if "is_batch" in delegation.record else None
         _registry.start(
-            delegation, capacity=limit, elsewhere=elsewhere, delegation_id=delegation_id
+            delegation,
+            capacity=limit,
+            elsewhere=elsewhere,
+            delegation_id=delegation_id,
+            max_queued=_max_queued() if _max_queued is not None else None,
+            permits=1 if _permits is None or not goals else _permits(len(goals), limit),
         )
     except AtCapacity as refused:
+        waiting = f", {refused.queued} waiting" if refused.queued else ""
         return {
             "status": "rejected",
             "error": (
                 f"Async delegation capacity reached ({refused.running} running, {refused.limit} "
-                f"allowed). Wait until one ends: its result comes back as a new message. Or "
-                f"{instead}, or raise delegation.max_async_children in config.yaml."
+                f"allowed{waiting}). Wait until one ends: its result comes back as a new message. "
+                f"Or {instead}, or raise delegation.max_async_children in config.yaml."
             ),
             "reason": "capacity",
             "limit": refused.limit,
@@ -286,7 +298,8 @@ def _start(
 
 
 def list_async_delegations() -> list[dict[str, Any]]:
-    """The running delegations and the 50 that ended last, in the order of dispatch.
+    """The delegations that run or wait for capacity, and the 50 that ended last, in the order of
+    dispatch.
 
     New dicts with the gateway's record keys. ``DelegationRegistry.list`` also shows every other
     delegation whose event nobody has taken.
@@ -300,7 +313,7 @@ def list_async_delegations() -> list[dict[str, Any]]:
 def _own_records() -> list[dict[str, Any]]:
     """The part of ``list_async_delegations`` that runs here; takes no lock but the core's own."""
     records = _registry.list()
-    ended = [record for record in records if record["state"] != "running"]
+    ended = [record for record in records if record["state"] not in ("queued", "running")]
     if len(ended) > _MAX_RETAINED_COMPLETED:
         ended.sort(key=lambda record: float(record["completed_at"]))
         too_old = {id(record) for record in ended[: len(ended) - _MAX_RETAINED_COMPLETED]}
@@ -353,10 +366,15 @@ def _live_records(starting: Iterable[Delegation] = ()) -> list[dict[str, Any]]:
             **one.record,
             **(one.callables or {}),
             "status": "running",
-            "interrupt_fn": one.interrupt_fn,
+            "interrupt_fn": partial(_interrupt_one, one) if one.waits else one.interrupt_fn,
         }
         for one in running
     ]
+
+
+def _interrupt_one(delegation: Delegation) -> None:
+    """Ask one to stop that waits for capacity, or did a moment ago."""
+    _registry.interrupt([delegation], "interrupted")
 
 
 def _reset_for_tests() -> None:

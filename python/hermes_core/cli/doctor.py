@@ -13,6 +13,7 @@ from typing import Any
 from hermes_core import LedgerError
 from hermes_core.cli import enable, rows, terminal
 from hermes_core.cli.open import NoLedger, Refused, opened, path_of
+from hermes_core.gateway import settings
 
 #: What a ledger may be for others than its user: nothing.
 _OTHERS = 0o077
@@ -26,9 +27,11 @@ def run(arguments: Namespace) -> int:
     ledger = _ledger(path_of(arguments))
     findings = [*_of_core(core), *_of_ledger(ledger)]
     if arguments.json:
-        terminal.say_json({**core, "ledger": ledger, "findings": findings})
+        facts = {"at_capacity": settings.at_capacity(), "ledger": ledger, "findings": findings}
+        terminal.say_json({**core, **facts})
     else:
-        for line in [*enable.lines(core), *_ledger_lines(ledger)]:
+        capacity = f"at capacity   {settings.at_capacity()}"
+        for line in [*enable.lines(core), capacity, *_ledger_lines(ledger)]:
             terminal.say(line)
         terminal.say()
         for finding in findings:

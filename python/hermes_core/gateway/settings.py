@@ -25,8 +25,16 @@ MAX_SUMMARY = "HERMES_CORE_MAX_SUMMARY"
 """The most characters of a summary that enter the conversation; `none` for no bound."""
 MAX_TOTAL = "HERMES_CORE_MAX_TOTAL"
 """The same of all summaries of a batch together."""
+MAX_QUEUED = "HERMES_CORE_MAX_QUEUED"
+"""How many delegations may wait for capacity; with `0` none does, and one more is refused."""
+PERMITS = "HERMES_CORE_PERMITS"
+"""What takes a place of the capacity: a `batch` (the default), as in the gateway, or each `child`
+of one."""
 
 _DURABILITIES = ("full", "process", "memory")
+_PERMITS = ("batch", "child")
+#: How many may wait if nothing else is said.
+_MAX_QUEUED = 64
 #: The defaults of the numbers.
 _SECONDS = {LEASE_SECONDS: 30.0, DELIVERY_SECONDS: 3600.0}
 _COUNTS = {MAX_ATTEMPTS: 20, MAX_SUMMARY: 32_000, MAX_TOTAL: 96_000}
@@ -46,11 +54,7 @@ def terms() -> Terms:
 
 def durability() -> str:
     """Return what a result of the ledger survives."""
-    value = _text(DURABILITY) or _DURABILITIES[0]
-    if value not in _DURABILITIES:
-        logger.warning("%s is %r, not one of %s", DURABILITY, value, ", ".join(_DURABILITIES))
-        return _DURABILITIES[0]
-    return value
+    return _word(DURABILITY, _DURABILITIES)
 
 
 def lease_seconds() -> float:
@@ -61,6 +65,33 @@ def lease_seconds() -> float:
 def bounds() -> tuple[int | None, int | None]:
     """Return the most characters of a summary, and of all summaries of a batch."""
     return _count(MAX_SUMMARY), _count(MAX_TOTAL)
+
+
+def max_queued() -> int:
+    """Return how many delegations may wait for capacity."""
+    return _max_queued_of(_text(MAX_QUEUED))
+
+
+def permits(children: int, limit: int) -> int:
+    """Return how many places a batch of so many children takes, where there are `limit`."""
+    if _word(PERMITS, _PERMITS) == _PERMITS[0]:
+        return 1
+    return max(1, min(children, limit))
+
+
+def at_capacity() -> str:
+    """Say what becomes of a delegation at capacity."""
+    most, each = max_queued(), _word(PERMITS, _PERMITS)
+    waits = f"up to {most} wait" if most else "none waits"
+    return f"{waits}; a {each} takes a place"
+
+
+def _word(name: str, words: tuple[str, ...]) -> str:
+    value = _text(name) or words[0]
+    if value not in words:
+        logger.warning("%s is %r, not one of %s", name, value, ", ".join(words))
+        return words[0]
+    return value
 
 
 def _text(name: str) -> str:
@@ -88,6 +119,18 @@ def _seconds_of(name: str, value: str) -> float:
         logger.warning("%s is %r, not a number of seconds", name, value)
         return _SECONDS[name]
     return seconds
+
+
+@functools.cache
+def _max_queued_of(value: str) -> int:
+    try:
+        count = int(value) if value else _MAX_QUEUED
+    except ValueError:
+        count = -1
+    if not 0 <= count < 2**31:
+        logger.warning("%s is %r, not a number from 0 on", MAX_QUEUED, value)
+        return _MAX_QUEUED
+    return count
 
 
 @functools.cache

@@ -131,8 +131,66 @@ def test_the_child_is_detached_from_its_parent(tool: Tool) -> None:
     assert tool.parent._active_children == []
 
 
-def test_the_refusal_at_the_cap_reaches_the_model(tool: Tool, installed: Host) -> None:
+def test_at_the_cap_it_waits_and_the_model_is_told(tool: Tool, installed: Host) -> None:
+    """F6, F51: neither refused nor run inline; it runs when there is room."""
+    tool.cap = 1
+    assert "running in the background" in tool("a")["note"]
+    answers = [tool(goal) for goal in "bc"]
+    assert {answer["status"] for answer in answers} == {"dispatched"}
+    for number, answer in enumerate(answers, 1):
+        assert "running in the background" not in answer["note"]
+        assert (
+            "NOT running yet: as many background delegations run as may, and this one is "
+            in (answer["note"])
+        )
+        assert f"number {number} in line" in answer["note"]
+    assert not tool.children[1].started.is_set()
+    shown = [(r["goal"], r["status"]) for r in installed.registry.list_async_delegations()]
+    assert shown == [("a", "running"), ("b", "queued"), ("c", "queued")]
+    assert installed.registry.active_count() == 1
+    assert gateway.status().counters["delegations that wait for capacity"] == 2
+    assert "at capacity: up to 64 wait; a batch takes a place" in str(gateway.status())
+    for child in tool.children:
+        child.go.set()
+    assert [event["goal"] for event in take(installed.queue, 3)] == ["a", "b", "c"]
+
+
+def test_stop_ends_what_waits(tool: Tool, installed: Host) -> None:
+    """F51: nothing that was asked for is beyond it."""
+    tool.cap = 1
+    tool("a")
+    tool("b")
+    assert tool.children[0].started.wait(WAIT)
+    assert installed.registry.interrupt_all("stop") == 2
+    events = {event["goal"]: event for event in take(installed.queue, 2)}
+    assert events["b"]["error"] == "it never began: stop"
+    assert {event["status"] for event in events.values()} == {"interrupted"}
+    assert not tool.children[1].started.is_set()
+
+
+def test_after_an_uninstall_what_waits_goes_on(tool: Tool, installed: Host) -> None:
+    """The gateway's own registry counts, lists and stops it."""
+    tool.cap = 1
+    tool("a")
+    tool("b")
+    tool("c")
+    gateway.uninstall()
+    assert installed.registry.active_count() == 3
+    assert "capacity" in tool("d")["error"]
+    tool.children[0].go.set()
+    assert tool.children[1].started.wait(WAIT)
+    assert installed.registry.interrupt_all("stop") >= 1
+    ends = {event["goal"]: event["status"] for event in take(installed.queue, 3)}
+    assert ends == {"a": "completed", "b": "interrupted", "c": "interrupted"}
+    assert not tool.children[2].started.is_set()
+    until(lambda: installed.registry.active_count() == 0, "none is left")
+
+
+def test_the_refusal_at_the_cap_reaches_the_model(
+    tool: Tool, installed: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """F6: refused, and not run inline either."""
+    monkeypatch.setenv("HERMES_CORE_MAX_QUEUED", "0")
     tool.cap = 2
     assert tool("a")["status"] == tool("b")["status"] == "dispatched"
     answer = tool("c")
@@ -147,6 +205,7 @@ def test_the_refusal_at_the_cap_reaches_the_model(tool: Tool, installed: Host) -
 def test_the_default_cap_is_three(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tool.module, "_load_config", dict)
     monkeypatch.delenv("DELEGATION_MAX_ASYNC_CHILDREN", raising=False)
+    monkeypatch.setenv("HERMES_CORE_MAX_QUEUED", "0")
     assert [tool(str(n)).get("status") for n in range(4)] == [*["dispatched"] * 3, None]
 
 

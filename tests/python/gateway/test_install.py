@@ -354,12 +354,13 @@ def test_a_front_end_is_served_when_it_is_imported_later() -> None:
     report = gateway.install()
     assert "gateway.run" not in sys.modules and "tui_gateway.server" not in sys.modules
     messaging = ["gateway.platforms.base", "gateway.session", "gateway.run"]
-    assert report.pending == [*messaging, "tui_gateway.server", "cli"], report
+    others = ["tui_gateway.server", "cli", "tools.delegate_tool"]
+    assert report.pending == [*messaging, *others], report
     import gateway.run as run
     assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway.messaging.watch_drain"
     assert "exec_module" not in vars(run.__loader__)
     status = gateway_status = __import__("hermes_core.gateway").gateway.status()
-    assert status.pending == ["tui_gateway.server", "cli"] and status.left_alone == []
+    assert status.pending == others and status.left_alone == []
     assert "gateway.run._drain_gateway_watch_events" in status.replaced
     from hermes_core import gateway as adapter
     adapter.uninstall()
@@ -383,7 +384,7 @@ def test_a_front_end_changed_in_memory_is_left_alone() -> None:
     run._drain_gateway_watch_events = other
     report = adapter.install()
     assert run._drain_gateway_watch_events is other
-    assert report.pending == ["tui_gateway.server", "cli"]
+    assert report.pending == ["tui_gateway.server", "cli", "tools.delegate_tool"]
     assert report.left_alone[0].startswith("gateway.run._drain_gateway_watch_events: replaced by")
     """
     )
@@ -408,12 +409,12 @@ def test_a_front_end_that_is_being_imported_is_served_at_its_end(tmp_path: Path)
     finder = InTheMiddle()
     sys.meta_path.insert(0, finder)
     import gateway.run as run
-    rest = ["gateway.run", "tui_gateway.server", "cli"]
-    assert finder.report.pending[-3:] == rest, finder.report
+    rest = ["gateway.run", "tui_gateway.server", "cli", "tools.delegate_tool"]
+    assert finder.report.pending[-4:] == rest, finder.report
     assert run._drain_gateway_watch_events.__module__ == "hermes_core.gateway.messaging.watch_drain"
     import importlib.machinery
     assert type(run.__spec__) is importlib.machinery.ModuleSpec
-    assert adapter.status().pending == ["tui_gateway.server", "cli"]
+    assert adapter.status().pending == ["tui_gateway.server", "cli", "tools.delegate_tool"]
     """
     )
     done = run_python(code)
@@ -433,7 +434,7 @@ def test_a_front_end_run_as_main_is_served(tmp_path: Path) -> None:
         assert main.__spec__.name == "gateway.run"
         module = main._drain_gateway_watch_events.__module__
         assert module == "hermes_core.gateway.messaging.watch_drain", module
-        assert report.pending == ["tui_gateway.server", "cli"]
+        assert report.pending == ["tui_gateway.server", "cli", "tools.delegate_tool"]
         import gateway.run as run
         assert run._drain_gateway_watch_events.__module__ == module
         served = adapter.status().replaced

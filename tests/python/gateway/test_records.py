@@ -21,6 +21,14 @@ def children() -> Iterator[list[Child]]:
         child.go.set()
 
 
+@pytest.fixture(autouse=True)
+def refuse() -> Iterator[None]:
+    """At capacity a refusal shows that the place is taken; nothing waits for it."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HERMES_CORE_MAX_QUEUED", "0")
+        yield
+
+
 def running(host: Host) -> list[str]:
     records = host.registry.list_async_delegations()
     return [record["goal"] for record in records if record["status"] == "running"]

@@ -14,7 +14,14 @@ from hermes_core.gateway import settings
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("MAX_ATTEMPTS", "DELIVERY_SECONDS", "MAX_SUMMARY", "MAX_TOTAL"):
+    for name in (
+        "MAX_ATTEMPTS",
+        "DELIVERY_SECONDS",
+        "MAX_SUMMARY",
+        "MAX_TOTAL",
+        "MAX_QUEUED",
+        "PERMITS",
+    ):
         monkeypatch.delenv(f"HERMES_CORE_{name}", raising=False)
     monkeypatch.setenv("HERMES_CORE_DURABILITY", "memory")
     yield
@@ -25,6 +32,24 @@ def test_all_are_switched_on() -> None:
     """F44: a result is tried a finite number of times, and comes back from whoever forgets it."""
     assert settings.terms() == {"lease": 3600.0, "max_attempts": 20}
     assert settings.bounds() == (32_000, 96_000)
+
+
+def test_what_becomes_of_a_delegation_at_capacity(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert settings.max_queued() == 64
+    assert settings.permits(5, 3) == 1
+    assert settings.at_capacity() == "up to 64 wait; a batch takes a place"
+    monkeypatch.setenv("HERMES_CORE_MAX_QUEUED", "0")
+    monkeypatch.setenv("HERMES_CORE_PERMITS", "child")
+    assert [settings.permits(children, 3) for children in (1, 2, 5)] == [1, 2, 3]
+    assert settings.at_capacity() == "none waits; a child takes a place"
+    assert not caplog.text
+    monkeypatch.setenv("HERMES_CORE_MAX_QUEUED", "some")
+    monkeypatch.setenv("HERMES_CORE_PERMITS", "all")
+    assert settings.at_capacity() == "up to 64 wait; a batch takes a place"
+    assert "HERMES_CORE_MAX_QUEUED" in caplog.text
+    assert "HERMES_CORE_PERMITS" in caplog.text
 
 
 def test_all_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:

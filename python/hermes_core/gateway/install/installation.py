@@ -17,6 +17,7 @@ from hermes_core.gateway import (
     front_ends,
     home_ledgers,
     queue_swap,
+    queued,
     replacements,
     settings,
     versions,
@@ -61,6 +62,7 @@ FRONT_ENDS: dict[str, dict[str, Callable[[Any], Callable[..., Any]] | None]] = {
     versions.TUI: {"_notification_poller_loop": delivery.poller_for},
     versions.CLI: {"HermesCLI.run.process_loop": None},
     versions.CONTEXT: {"async_delivery_supported": consumers.supported_for},
+    versions.DELEGATE: {"delegate_task": queued.delegate_for},
 }
 """Front-end modules, with the functions in each that the core stands in for, and by what.
 
@@ -167,6 +169,8 @@ def status() -> Status:
             report = InstallReport(version, [], [], [], 0, standings, found.ignored)
             return Status(False, *report, counters.snapshot(), home_ledgers.health())
         counted = counters.snapshot() | watcher.waiting() | _current.claims()
+        if waiting := async_delegation._registry.stats()["queued"]:
+            counted["delegations that wait for capacity"] = waiting
         return Status(True, *_current.report(), counted, home_ledgers.health())
 
 
@@ -214,6 +218,8 @@ class Installation:
         self._moved = self._queue.install()
         async_delegation._refusal = consumers.refusal
         async_delegation._ledger_for = home_ledgers.of_dispatch
+        async_delegation._max_queued = settings.max_queued
+        async_delegation._permits = settings.permits
         shared = async_delegation._registry
         shared.redact = redaction.redact
         shared.max_summary, shared.max_total = settings.bounds()
@@ -241,6 +247,7 @@ class Installation:
         delivery.leave()
         async_delegation._refusal = None
         async_delegation._ledger_for = None
+        async_delegation._max_queued = async_delegation._permits = None
         shared = async_delegation._registry
         shared.redact = shared.max_summary = shared.max_total = None
         if self._leasing is None:
@@ -384,6 +391,8 @@ class Installation:
 
     def _is_wanted(self, name: str) -> bool:
         """Whether a front end is served by more than the queue, or leaned on by one that is."""
+        if name == versions.DELEGATE:
+            return self._replaces(name)
         if name == versions.CONTEXT:
             wanted = [each for each in versions.functions() if each.module == name]
             found = fingerprint.in_files(wanted).values()

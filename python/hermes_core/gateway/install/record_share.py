@@ -109,7 +109,7 @@ class RecordShare:
             if isinstance(self._host._records, SharedRecords):
                 self._host._records.installed = False
             for record in async_delegation._own_records():
-                if record["status"] != "running":
+                if record["status"] not in ("queued", "running"):
                     self._leave(record)
             self._unshare_if_idle()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from hermes_core.gateway import settings
 from hermes_core.gateway.install.ladder import Rung, Standing, in_short
 
 
@@ -89,7 +90,8 @@ class Status(NamedTuple):
             f"ledger: {ledger['path']}: {ledger['state']}, {ledger['waiting']} writes wait"
             for ledger in self.ledgers
         ]
-        return "\n".join([head, *_lines(self.version, self), *kept, *counted])
+        capacity = f"at capacity: {settings.at_capacity()}"
+        return "\n".join([head, *_lines(self.version, self), capacity, *kept, *counted])
 
 
 def _lines(version: str, report: InstallReport | Status) -> list[str]:
