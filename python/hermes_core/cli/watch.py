@@ -147,5 +147,6 @@ def _title(ledger: Ledger, found: list[rows.Row]) -> str:
     waiting = sum(rows.delivery(row) == "pending" for row in found)
     dead = sum(row["delivery"] == "dead" for row in found)
     queued = sum(row["state"] == "queued" for row in found)
-    counts = f"{running} running, {queued} queued, {waiting} undelivered, {dead} dead letters"
+    waits = f"{queued} queued, " if queued else ""
+    counts = f"{running} running, {waits}{waiting} undelivered, {dead} dead letters"
     return terminal.safe(f"{counts}  {ledger.path}")
