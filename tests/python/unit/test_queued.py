@@ -230,7 +230,7 @@ def test_cancel_by_owner_and_for_all(one_place: hc.DelegationRegistry, gate: Gat
     assert gate.began == ["a"]
 
 
-def test_a_dispatch_that_fails_leaves_its_place_to_who_waits(tmp_path: Path, gate: Gate) -> None:
+def test_whoever_ends_gives_its_place_to_the_next(gate: Gate) -> None:
     registry = hc.DelegationRegistry(capacity=2)
     held = dispatch(registry, gate, "a")
     other = dispatch(registry, gate, "b")
