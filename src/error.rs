@@ -4,6 +4,9 @@
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// There is no memory for it; nothing was changed.
+    #[error("there is no memory for it; take or end something first, then try again")]
+    NoMemory,
     /// A take found no matching event within its time.
     #[error("no matching event is waiting; wait longer, or widen the filter")]
     Empty,

@@ -1,6 +1,9 @@
 //! Events: their kinds, their owner, and where the queue files them.
 
+use std::fmt::Write;
 use std::num::NonZeroU32;
+
+use crate::memory::{NoMemory, Room};
 
 /// The kinds of event that the core itself knows, of those that hermes-agent puts on its completion
 /// queue (0.17.0: `tools/process_registry.py`, `tools/async_delegation.py`).
@@ -72,11 +75,31 @@ pub struct Route<'a> {
 }
 
 /// An owner and a kind as one text, for those who own by more than a key; `None` if it is nobody's.
-pub fn full_address(kind: &str, owner: &Owner) -> Option<String> {
+///
+/// # Errors
+/// [`NoMemory`].
+pub fn full_address(kind: &str, owner: &Owner) -> Result<Option<String>, NoMemory> {
     let Owner { session_key, origin_ui_session_id, parent_session_id, .. } = owner;
     let fields = [session_key, origin_ui_session_id, parent_session_id];
-    let is_anybodys = fields.iter().any(|field| !field.is_empty());
-    let texts = std::iter::once(kind).chain(fields.map(|field| &**field));
-    // With the lengths: a text may have any separator in it.
-    is_anybodys.then(|| texts.map(|text| format!("{}:{text}", text.len())).collect())
+    if fields.iter().all(|field| field.is_empty()) {
+        return Ok(None);
+    }
+    let [session_key, origin_ui_session_id, parent_session_id] = fields;
+    measured([kind, session_key, origin_ui_session_id, parent_session_id]).map(Some)
+}
+
+/// Texts as one. With their lengths: a text may have any separator in it.
+///
+/// # Errors
+/// [`NoMemory`].
+pub(crate) fn measured<const N: usize>(texts: [&str; N]) -> Result<String, NoMemory> {
+    // A length has no more digits than that.
+    let bytes = texts.iter().fold(0_usize, |sum, text| sum.saturating_add(text.len() + 21));
+    let mut joined = String::new();
+    joined.room_for(bytes)?;
+    for text in texts {
+        // Writing to a String cannot fail.
+        let _ = write!(joined, "{}:{text}", text.len());
+    }
+    Ok(joined)
 }

@@ -13,6 +13,10 @@ impl FieldText for Text<'_> {
         self.0.is_empty()
     }
 
+    fn size(&self) -> usize {
+        self.0.len()
+    }
+
     fn decode(&self) -> Decoded<'_> {
         Decoded { text: Cow::Borrowed(self.0), is_repaired: false }
     }

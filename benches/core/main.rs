@@ -113,7 +113,7 @@ fn notification(times: usize, summary: &str) {
     let event = Event::delegation(summary);
     let clock = Clock { now: &|| 0.0, local: &|_| Some("2026-01-31 12:00:00".to_owned()) };
     for _ in 0..times {
-        black_box(format(black_box(&event), &clock));
+        black_box(format(black_box(&event), &clock)).unwrap();
     }
 }
 

@@ -8,9 +8,10 @@ use super::line::Waiting;
 use super::record::{Keyed, Place, Record};
 use super::registry::{DelegationRegistry, LOG, Table};
 use crate::error::Error;
-use crate::event::Owner;
+use crate::event::{Owner, measured};
 use crate::ledger::receipt::{Answer, Promise};
 use crate::ledger::{Claim, Ledger, Millis, NewDelegation, Outcome, Receipt, RowHandle, Write};
+use crate::memory::{self, NoMemory};
 use crate::queue::{Handle, Stamp};
 use crate::state::State;
 use crate::sync::wait::Wait;
@@ -131,8 +132,8 @@ impl<P, T> DelegationRegistry<P, T> {
     /// row written: it must not run before.
     ///
     /// # Errors
-    /// [`Error::AtCapacity`], [`Error::TooManyPermits`], [`Error::DuplicateId`], or what kept the row from being written; what
-    /// ended the wait for it. Each with the payload.
+    /// [`Error::AtCapacity`], [`Error::TooManyPermits`], [`Error::DuplicateId`], [`Error::NoMemory`], or
+    /// what kept the row from being written; what ended the wait for it. Each with the payload.
     pub fn dispatch<W: Wait>(
         &self,
         wait: &W,
@@ -268,9 +269,16 @@ impl<P, T> DelegationRegistry<P, T> {
     ) -> Result<Result<Recorded, (Arc<str>, Receipt, P)>, (P, Error)> {
         let Request { id, limit, elsewhere, permits, max_queued, owner, .. } = request;
         let Request { idempotency_key, ledger, .. } = request;
-        let stamp = self.queue.stamp(&owner.session_key);
+        let prepared = self.queue.reserve(&owner).and_then(|(stamp, place)| {
+            let key = idempotency_key.map(|key| full_key(&owner, key)).transpose()?;
+            let id = id.map(memory::shared).transpose()?;
+            Ok((stamp, place, key, id, idempotency_key.map(memory::copy).transpose()?))
+        });
+        let (stamp, place, key, own_id, idempotency_key) = match prepared {
+            Ok(prepared) => prepared,
+            Err(NoMemory) => return Err((payload, Error::NoMemory)),
+        };
         let owner = Arc::new(Owner { epoch: stamp.as_ref().map(Stamp::number), ..owner });
-        let key = idempotency_key.map(|key| full_key(&owner, key));
         let mut table = self.table.0.lock();
         if let Some(known) = key.as_ref().and_then(|key| table.keys.get(key)) {
             let known = table.records.get(known);
@@ -280,7 +288,11 @@ impl<P, T> DelegationRegistry<P, T> {
             }
         }
         if let Some(id) = id.filter(|id| table.records.contains_key(*id)) {
-            return Err((payload, Error::DuplicateId { id: id.to_owned() }));
+            let duplicate = |id: Box<str>| Error::DuplicateId { id: id.into() };
+            return Err((payload, memory::copy(id).map_or_else(Error::from, duplicate)));
+        }
+        if let Err(error) = table.room_for(key.is_some()) {
+            return Err((payload, error.into()));
         }
         if permits as usize > limit.max(1) {
             return Err((payload, Error::TooManyPermits { permits, limit }));
@@ -307,8 +319,13 @@ impl<P, T> DelegationRegistry<P, T> {
                 return Err((payload, error));
             }
         };
-        let id: Arc<str> = match id {
-            Some(id) => id.into(),
+        if permit.is_none()
+            && let Err(error) = table.line.room_for_one(&owner.session_key)
+        {
+            return Err((payload, error.into()));
+        }
+        let id = match own_id {
+            Some(id) => id,
             None => loop {
                 let id = table.ids.new_id();
                 if !table.records.contains_key(&id) {
@@ -324,7 +341,7 @@ impl<P, T> DelegationRegistry<P, T> {
             let row = NewDelegation {
                 id: id.clone(),
                 owner: owner.clone(),
-                idempotency_key: idempotency_key.map(Into::into),
+                idempotency_key,
                 record: request.record,
                 dispatched_at: request.dispatched_at,
                 is_queued: permit.is_none(),
@@ -332,7 +349,8 @@ impl<P, T> DelegationRegistry<P, T> {
             (ledger, row)
         });
         let tally = table.tally.clone();
-        let handle = Arc::new(Handle::new(id, owner.clone(), stamp, row, tally));
+        let handle = Handle::new(id, owner.clone(), stamp, row, tally).with_place(place);
+        let handle = Arc::new(handle);
         let is_queued = permit.is_none();
         let state = if is_queued { State::Queued } else { State::Running };
         let mut record = Record::new(handle.clone(), state, payload);
@@ -445,10 +463,8 @@ impl<P> Record<P> {
     }
 }
 
-/// An owner's key as one text; with lengths, for a text may have any separator in it.
-fn full_key(owner: &Owner, key: &str) -> Box<str> {
+/// An owner's key as one text.
+fn full_key(owner: &Owner, key: &str) -> Result<Arc<str>, NoMemory> {
     let Owner { session_key, origin_ui_session_id, parent_session_id, .. } = owner;
-    let parts = [session_key, origin_ui_session_id, parent_session_id].map(|field| &**field);
-    let measured = |part: &str| format!("{}:{part}", part.len());
-    parts.into_iter().chain([key]).map(measured).collect::<String>().into()
+    memory::shared(&measured([session_key, origin_ui_session_id, parent_session_id, key])?)
 }

@@ -53,6 +53,8 @@ impl<P, T> DelegationRegistry<P, T> {
         let End { id, state, event, text, completed_at } = end;
         let (mut handle, started) = self.end(id, state, is_it)?;
         let mut problem = None;
+        // It keeps the place for the event, where that is published under another claim.
+        let mut former = None;
         if let Some(row) = handle.row().cloned() {
             let write = |claim| Write::Finish { claim, state, event: text, completed_at };
             match wait.block(|| row.write(write)) {
@@ -63,7 +65,8 @@ impl<P, T> DelegationRegistry<P, T> {
                 }
                 Ok(Outcome::Parked) => handle.park(),
                 Ok(Outcome::Late { fence, is_parked }) => {
-                    handle = self.claim_anew(&handle, row.under(fence));
+                    let next = self.claim_anew(&handle, row.under(fence));
+                    former = Some(std::mem::replace(&mut handle, next));
                     mark_late(&event);
                     if is_parked {
                         handle.park();
@@ -74,6 +77,7 @@ impl<P, T> DelegationRegistry<P, T> {
             }
         }
         self.queue.publish(event, &handle, 0, false);
+        drop(former);
         // The record may be gone by now, and its id given out again.
         if let Some(record) = self.table.0.lock().record_of(&handle) {
             record.wake_waiters();

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::memory::{NoMemory, Room};
 use crate::queue::Handle;
 
 /// One that waits, and how many permits it is to have.
@@ -36,6 +37,22 @@ impl Line {
     /// How many wait, or are about to.
     pub(super) fn len(&self) -> usize {
         self.len + self.coming
+    }
+
+    /// Has room for one more of this key, beside those that are coming: neither its coming nor its
+    /// turn needs memory then, but for a key's own first ones.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn room_for_one(&mut self, session_key: &str) -> Result<(), NoMemory> {
+        let more = self.coming + 1;
+        let all = self.len() + 1;
+        self.keys.room_for(more)?;
+        self.started.room_for(all)?;
+        match self.keys.iter_mut().find(|own| key_of(own) == Some(session_key)) {
+            Some(own) => own.room_for(more),
+            None => Ok(()),
+        }
     }
 
     /// One more is accepted, and not in the line yet.

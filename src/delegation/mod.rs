@@ -23,4 +23,4 @@ pub use self::dispatch::{Begun, Dispatched, Dispatching, PATIENCE, Refused, Requ
 pub use self::finish::{End, Finished};
 pub use self::record::Record;
 pub use self::registry::{DelegationRegistry, LiveWork, Stats, Table};
-pub use self::restore::{NotPut, Restored};
+pub use self::restore::{NotPut, Restored, Why};

@@ -39,7 +39,7 @@ pub(super) enum Place {
 /// What a delegation has that was dispatched with a key.
 pub(super) struct Keyed {
     /// Its entry among the keys.
-    pub(super) key: Box<str>,
+    pub(super) key: Arc<str>,
     /// What becomes of its row.
     pub(super) receipt: Receipt,
 }

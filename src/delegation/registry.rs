@@ -9,6 +9,7 @@ use super::line::{Line, Waiting};
 use super::record::{Place, Record};
 use crate::event::Selector;
 use crate::ledger::Write;
+use crate::memory::{NoMemory, Room};
 use crate::queue::{CompletionQueue, Directory, Handle, Tally};
 use crate::state::{Delivery, Stage, State};
 use crate::sync::signal::Signal;
@@ -67,7 +68,7 @@ pub struct Table<P> {
     // Where each event stands, counted; the events of a cleared table count elsewhere.
     pub(super) tally: Arc<Tally>,
     /// Which delegation an owner dispatched with a key.
-    pub(super) keys: HashMap<Box<str>, Arc<str>, foldhash::fast::RandomState>,
+    pub(super) keys: HashMap<Arc<str>, Arc<str>, foldhash::fast::RandomState>,
     pub(super) ids: Ids,
     pub(super) line: Line,
     next_seq: u64,
@@ -347,6 +348,19 @@ impl<P, T> DelegationRegistry<P, T> {
 }
 
 impl<P> Table<P> {
+    /// Has room for one more record, with a key if it `is_keyed`; and for every one to be listed as
+    /// its event leaves.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn room_for(&mut self, is_keyed: bool) -> Result<(), NoMemory> {
+        self.records.room_for(1)?;
+        if is_keyed {
+            self.keys.room_for(1)?;
+        }
+        self.left.room_for((self.records.len() + 1).saturating_sub(self.left.len()))
+    }
+
     /// Adds a record, as the newest.
     pub(super) fn insert(&mut self, record: Record<P>) {
         let seq = self.next_seq;

@@ -36,8 +36,19 @@ pub struct Restored<P, T> {
 pub struct NotPut<P> {
     /// What the host would have kept with it.
     pub payload: P,
-    /// Whether one of it waits, which goes on under the new claim; else its delegation still runs.
-    pub waits: bool,
+    /// Why it was not put.
+    pub why: Why,
+}
+
+/// Why a restored event is not put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// One of it waits, which goes on under the new claim.
+    Waits,
+    /// Its delegation still runs.
+    Runs,
+    /// There is no memory for it; nothing was changed.
+    NoMemory,
 }
 
 impl<P, T> DelegationRegistry<P, T> {
@@ -46,13 +57,19 @@ impl<P, T> DelegationRegistry<P, T> {
     /// An event that is leaving under the former claim, which the ledger does not accept, is put again.
     ///
     /// # Errors
-    /// The payload given, if a record of this id still runs, or its event waits.
+    /// The payload given, if a record of this id still runs, or its event waits, or there is no memory.
     pub fn restore(&self, restored: Restored<P, T>) -> Result<Option<P>, NotPut<P>> {
         let Restored { id, row, owner, state, attempts, is_exclusive, payload, event } = restored;
-        let stamp = self.queue.stamp(&owner.session_key);
+        let Ok((stamp, place)) = self.queue.reserve(&owner) else {
+            return Err(NotPut { payload, why: Why::NoMemory });
+        };
         let owner = Arc::new(Owner { epoch: stamp.as_ref().map(Stamp::number), ..owner });
         let mut table = self.table.0.lock();
-        let handle = Arc::new(Handle::new(id, owner, stamp, row, table.tally.clone()));
+        if table.room_for(false).is_err() {
+            return Err(NotPut { payload, why: Why::NoMemory });
+        }
+        let handle = Handle::new(id, owner, stamp, row, table.tally.clone()).with_place(place);
+        let handle = Arc::new(handle);
         let known = table.records.get_mut(handle.id());
         let stage = known.as_ref().map(|record| record.handle.stage());
         let before = match (known, stage) {
@@ -61,11 +78,11 @@ impl<P, T> DelegationRegistry<P, T> {
                 former.detach();
                 drop(table);
                 if self.queue.replace(&former, &handle) {
-                    return Err(NotPut { payload, waits: true });
+                    return Err(NotPut { payload, why: Why::Waits });
                 }
                 Some(payload)
             }
-            (Some(_), Some(None)) => return Err(NotPut { payload, waits: false }),
+            (Some(_), Some(None)) => return Err(NotPut { payload, why: Why::Runs }),
             (known, _) => {
                 let known = known.map(|record| record.handle.clone());
                 let replaced = known.and_then(|known| {

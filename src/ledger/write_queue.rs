@@ -4,12 +4,13 @@
 //! not wake the writer: it is taken along with the next that is, and a later one about the same takes
 //! its place, so that there are never more of them than there is to write about.
 
-use std::collections::VecDeque;
+use std::collections::{LinkedList, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashMap;
 
+use crate::memory::Room;
 use crate::sync::signal::Signal;
 use crate::sync::{Guarded, Lock, Locked};
 
@@ -34,10 +35,61 @@ pub trait Job: Sized {
     fn replace(&self, earlier: Self) -> Option<Self>;
 }
 
+/// Jobs in the order in which they came. They are kept in pieces: an end is written down however many
+/// others wait and however little memory there is, so a job must not have a large table grow. A
+/// piece comes from the reserve, if need be.
+#[derive(Debug)]
+pub struct Pieces<J> {
+    pieces: LinkedList<VecDeque<J>>,
+    len: usize,
+}
+
+impl<J> Default for Pieces<J> {
+    fn default() -> Self {
+        Self { pieces: LinkedList::new(), len: 0 }
+    }
+}
+
+impl<J> Pieces<J> {
+    /// How many jobs are in one.
+    const PIECE: usize = 8;
+
+    fn push(&mut self, job: J) {
+        match self.pieces.back_mut().filter(|last| last.len() < Self::PIECE) {
+            Some(last) => last.push_back(job),
+            None => {
+                let mut piece = VecDeque::with_capacity(Self::PIECE);
+                piece.push_back(job);
+                self.pieces.push_back(piece);
+            }
+        }
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<J> {
+        let first = self.pieces.front_mut()?;
+        let job = first.pop_front()?;
+        self.len -= 1;
+        // The last one stays, for what comes next.
+        if first.is_empty() && self.len > 0 {
+            self.pieces.pop_front();
+        }
+        Some(job)
+    }
+}
+
+impl<J> Iterator for Pieces<J> {
+    type Item = J;
+
+    fn next(&mut self) -> Option<J> {
+        self.pop()
+    }
+}
+
 /// What the write_queue's lock guards.
 #[derive(Debug)]
 pub struct Waiting<J> {
-    jobs: VecDeque<J>,
+    jobs: Pieces<J>,
     /// What goes along, by what it is about.
     along: HashMap<Arc<str>, J, foldhash::fast::RandomState>,
     writer: Writer,
@@ -68,7 +120,7 @@ impl<J: 'static> Locked for WriteQueue<J> {
 
 impl<J> Default for WriteQueue<J> {
     fn default() -> Self {
-        let (jobs, along) = (VecDeque::new(), HashMap::default());
+        let (jobs, along) = (Pieces::default(), HashMap::default());
         let waiting = Waiting { jobs, along, writer: Writer::None, users: 0 };
         Self(Guarded(Lock::new(waiting)))
     }
@@ -116,7 +168,10 @@ impl<J: Job> WriteQueue<J> {
         let mut waiting = self.0.0.lock();
         if let When::Along(about) = job.when() {
             let about = about.clone();
-            waiting.along.entry(about).or_insert(job);
+            match waiting.along.room_for(1) {
+                Ok(()) => drop(waiting.along.entry(about).or_insert(job)),
+                Err(_) => waiting.jobs.push(job),
+            }
         }
     }
 
@@ -127,9 +182,8 @@ impl<J: Job> WriteQueue<J> {
             // There will be no next one to go along with.
             waiting.hurry();
         }
-        let count = waiting.jobs.len().min(most);
-        into.extend(waiting.jobs.drain(..count));
-        !waiting.jobs.is_empty()
+        into.extend(waiting.jobs.by_ref().take(most));
+        waiting.jobs.len > 0
     }
 
     /// Takes at most `most` of those that go along.
@@ -163,7 +217,7 @@ impl<J> WriteQueue<J> {
     }
 
     /// The writer that was asked for could not be started: the next job asks again. What waits.
-    pub fn not_come(&self) -> VecDeque<J> {
+    pub fn not_come(&self) -> Pieces<J> {
         let mut waiting = self.0.0.lock();
         waiting.writer = Writer::None;
         std::mem::take(&mut waiting.jobs)
@@ -179,7 +233,7 @@ impl<J> WriteQueue<J> {
     /// How many jobs wait.
     pub fn len(&self) -> usize {
         let waiting = self.0.0.lock();
-        waiting.jobs.len() + waiting.along.len()
+        waiting.jobs.len + waiting.along.len()
     }
 
     /// Whether no job waits.
@@ -221,19 +275,19 @@ impl<J> WriteQueue<J> {
 
 impl<J> Waiting<J> {
     /// Begins anew, as in a forked child, which has no writer. What waited.
-    pub fn reset(&mut self) -> VecDeque<J> {
+    pub fn reset(&mut self) -> Pieces<J> {
         self.writer = Writer::None;
         self.hurry();
         std::mem::take(&mut self.jobs)
     }
 
     fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.along.is_empty()
+        self.jobs.len == 0 && self.along.is_empty()
     }
 
     /// Has all that goes along done next.
     fn hurry(&mut self) {
-        self.jobs.extend(self.along.drain().map(|(_, job)| job));
+        self.along.drain().for_each(|(_, job)| self.jobs.push(job));
     }
 }
 
@@ -245,18 +299,21 @@ impl<J: Job> Waiting<J> {
                 let about = about.clone();
                 let earlier = self.along.remove(&about);
                 let earlier = earlier.and_then(|earlier| job.replace(earlier));
-                self.jobs.extend(earlier);
-                self.along.insert(about, job);
-                return false;
+                earlier.into_iter().for_each(|earlier| self.jobs.push(earlier));
+                if self.along.room_for(1).is_ok() {
+                    self.along.insert(about, job);
+                    return false;
+                }
             }
             When::Soon(Some(about)) if !self.along.is_empty() => {
-                let before = self.along.remove(about);
-                self.jobs.extend(before);
+                if let Some(before) = self.along.remove(about) {
+                    self.jobs.push(before);
+                }
             }
             When::Soon(_) => {}
             When::Last => self.hurry(),
         }
-        self.jobs.push_back(job);
+        self.jobs.push(job);
         true
     }
 }

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use super::receipt::{PATIENCE, PyReceipt, ledger_error};
-use super::route::{key_text, unspelled};
+use super::route::{checked_text, key_text, owned_text, unspelled};
 use super::wait;
 use crate::error::Error;
 use crate::ledger::sqlite::{self, SqliteLedger};
@@ -88,7 +88,7 @@ impl PyLedger {
         session_key: Option<&Bound<'py, PyString>>,
         looks: bool,
     ) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let session_key = session_key.map(key_text);
+        let session_key = session_key.map(checked_text).transpose()?;
         let which = session_key.as_deref().map_or(Which::Elsewhere, Which::ElsewhereOf);
         if looks { self.look(py, which) } else { self.read(py, which) }
     }
@@ -106,7 +106,7 @@ impl PyLedger {
     /// Takes rows over; returns those that are ours now, which are given back with it if their
     /// events are not put.
     fn adopt(&self, py: Python<'_>, ids: Vec<Bound<'_, PyString>>) -> PyResult<PyAdopted> {
-        let ids: Vec<_> = ids.iter().map(|id| key_text(id).into_owned()).collect();
+        let ids = ids.iter().map(owned_text).collect::<PyResult<Vec<_>>>()?;
         let adopted = py.detach(|| {
             let ids: Vec<_> = ids.iter().map(String::as_str).collect();
             Adopted::of(self.core.clone(), &ids)
@@ -117,22 +117,23 @@ impl PyLedger {
 
     /// Has an event wait again; whether that was possible.
     fn redeliver(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> PyResult<bool> {
-        self.action(py, Write::Redeliver((*key_text(id)).into()))
+        self.action(py, Write::Redeliver(owned_text(id)?.into()))
     }
 
     /// Gives an event up, or asks whoever holds it to; whether that was possible.
     fn discard(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> PyResult<bool> {
-        self.action(py, Write::Discard((*key_text(id)).into()))
+        self.action(py, Write::Discard(owned_text(id)?.into()))
     }
 
     /// Asks whoever runs a delegation to stop it; whether somebody does.
     fn cancel(&self, py: Python<'_>, id: &Bound<'_, PyString>) -> PyResult<bool> {
-        self.action(py, Write::Cancel((*key_text(id)).into()))
+        self.action(py, Write::Cancel(owned_text(id)?.into()))
     }
 
     /// Parks what an owner's earlier epochs left; does not wait for it.
-    fn new_epoch(&self, session_key: &Bound<'_, PyString>) -> PyReceipt {
-        PyReceipt(self.core.submit(Write::NewEpoch((*key_text(session_key)).into())))
+    fn new_epoch(&self, session_key: &Bound<'_, PyString>) -> PyResult<PyReceipt> {
+        let write = Write::NewEpoch(owned_text(session_key)?.into());
+        Ok(PyReceipt(self.core.submit(write)))
     }
 
     /// Has a "look" notice come after a time, in seconds since the epoch.

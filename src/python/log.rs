@@ -16,6 +16,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::memory::Room;
+
 /// How many events are kept between two takes; the oldest go first.
 const KEPT: usize = 1024;
 
@@ -112,11 +114,13 @@ impl Subscriber for ToPython {
         event.record(&mut text);
         let level = python_level(*event.metadata().level());
         let logger = event.metadata().target().replace("::", ".");
+        let Text { mut message, fields } = text;
+        let _ = Growing(&mut message).write_str(&fields);
         let mut lines = hold();
         if lines.len() == KEPT {
             lines.pop_front();
         }
-        lines.push_back((level, logger, text.message + &text.fields));
+        lines.push_back((level, logger, message));
         ANY.store(true, Ordering::Relaxed);
     }
 
@@ -146,10 +150,20 @@ impl Visit for Text {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a String cannot fail.
         let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
+            "message" => write!(Growing(&mut self.message), "{value:?}"),
+            name => write!(Growing(&mut self.fields), " {name}={value:?}"),
         };
+    }
+}
+
+/// A text that is cut off where there is no memory for more of it.
+struct Growing<'a>(&'a mut String);
+
+impl Write for Growing<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.room_for(text.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(text);
+        Ok(())
     }
 }

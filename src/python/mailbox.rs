@@ -13,9 +13,10 @@ use super::loop_waker::PyWaiter;
 use super::memory;
 use super::queue::{Core as Queue, PyCompletionQueue, kinds, raise};
 use super::registry::PyRegistry;
-use super::route::{full_address, key_text};
+use super::route::{checked_text, full_address, key_text, owned_text};
 use super::wait::{self, Detached, Flag};
 use crate::error::Error;
+use crate::memory::NoMemory;
 use crate::queue::{Acking, Acknowledged, Collector, LeaseId, Leased, Mailbox, Return, Selection};
 use crate::sync::signal::Signal;
 
@@ -187,10 +188,10 @@ impl PyMailbox {
         max_attempts: Option<u32>,
     ) -> PyResult<Self> {
         memory::require(queue.py())?;
-        let owned = |keys: Vec<Bound<'_, PyString>>| -> Vec<String> {
-            keys.iter().map(|key| key_text(key).into_owned()).collect()
+        let owned = |keys: Vec<Bound<'_, PyString>>| -> PyResult<Vec<String>> {
+            keys.iter().map(owned_text).collect()
         };
-        let session_keys = session_keys.map(owned);
+        let session_keys = session_keys.map(owned).transpose()?;
         let types = types.map(kinds).transpose()?;
         let unaddressed = unaddressed.map(kinds).transpose()?.unwrap_or_default();
         let selection = Selection {
@@ -201,7 +202,8 @@ impl PyMailbox {
             max_attempts,
         };
         let queue_core = &queue.get().core;
-        let core = Mailbox::open(queue_core, selection, wait::seconds("lease", lease)?);
+        let core = Mailbox::open(queue_core, selection, wait::seconds("lease", lease)?)
+            .map_err(|error| raise(queue.py(), &error))?;
         Ok(Self { core: Arc::new(core), queue: queue.unbind() })
     }
 
@@ -259,10 +261,9 @@ impl PyMailbox {
     }
 
     /// Files one of them under its whole address.
-    fn file(&self, place: (u32, i64), event: &Bound<'_, PyAny>) {
-        if let Some(full) = full_address(event) {
-            self.core.queue().file(place, &full);
-        }
+    fn file(&self, place: (u32, i64), event: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(full) = full_address(event)? else { return Ok(()) };
+        self.core.queue().file(place, &full).map_err(|NoMemory| memory::error(event.py()))
     }
 
     /// An address to decide about, with the first of its events.
@@ -277,12 +278,13 @@ impl PyMailbox {
 
     fn add_key(&self, session_key: &Bound<'_, PyString>) -> PyResult<()> {
         memory::require(session_key.py())?;
-        self.core.add_key(&key_text(session_key));
-        Ok(())
+        let added = self.core.add_key(&checked_text(session_key)?);
+        added.map_err(|error| raise(session_key.py(), &error))
     }
 
-    fn remove_key(&self, session_key: &Bound<'_, PyString>) {
-        self.core.remove_key(&key_text(session_key));
+    fn remove_key(&self, session_key: &Bound<'_, PyString>) -> PyResult<()> {
+        let removed = self.core.remove_key(&checked_text(session_key)?);
+        removed.map_err(|error| raise(session_key.py(), &error))
     }
 
     fn pending(&self) -> usize {
@@ -314,16 +316,24 @@ pub(super) struct PyQuestion {
 impl PyQuestion {
     /// Says whether the host owns the address; `None` has it asked again. The first answer counts.
     #[pyo3(signature = (is_own))]
-    fn answer(&self, is_own: Option<bool>) {
-        if !self.is_answered.swap(true, Ordering::Relaxed) {
-            self.mailbox.answer(self.address, is_own);
+    fn answer(&self, py: Python<'_>, is_own: Option<bool>) -> PyResult<()> {
+        self.say(is_own).map_err(|NoMemory| memory::error(py))
+    }
+}
+
+impl PyQuestion {
+    fn say(&self, is_own: Option<bool>) -> Result<(), NoMemory> {
+        match self.is_answered.swap(true, Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.mailbox.answer(self.address, is_own),
         }
     }
 }
 
 impl Drop for PyQuestion {
     fn drop(&mut self) {
-        self.answer(None);
+        // To have it asked again takes no memory.
+        let _ = self.say(None);
     }
 }
 

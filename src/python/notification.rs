@@ -18,6 +18,7 @@ use crate::text::fields::{Fields, Key, Number, Printed, Value};
 use crate::text::notification::{Clock, Literal, Segment, format, format_unreadable};
 use crate::text::session_key::{Absent, identity, parse_session_key};
 
+use super::memory;
 use super::text::Text;
 
 /// How deep, and over how many elements, a container is checked before it is printed here.
@@ -75,7 +76,7 @@ pub(super) fn format_plain<'py>(
     if is_foreign.get() {
         return Ok(None);
     }
-    join(py, segments).map(Some)
+    join(py, segments.map_err(|_| memory::error(py))?).map(Some)
 }
 
 /// The notification for a queue item of type `type_name` that is no event.
@@ -417,18 +418,21 @@ fn local_time_in_c(instant: &Number) -> Option<String> {
 /// Joins the pieces into one str without decoding and encoding the event's own texts.
 fn join<'py>(py: Python<'py>, segments: Vec<Segment<Text<'py>>>) -> PyResult<Bound<'py, PyString>> {
     if let [Segment::Owned(text)] = segments.as_slice() {
-        return Ok(PyString::new(py, text));
+        return PyString::from_bytes(py, text.as_bytes());
     }
-    let mut pieces = segments.into_iter().map(|segment| match segment {
-        Segment::Literal(literal) => literal_text(py, literal),
-        Segment::Owned(text) => PyString::new(py, &text),
-        Segment::Field(text) => text.into_inner(),
-    });
-    if pieces.len() == 2 {
+    let piece = |segment: Segment<Text<'py>>| match segment {
+        Segment::Literal(literal) => Ok(literal_text(py, literal)),
+        Segment::Owned(text) => PyString::from_bytes(py, text.as_bytes()),
+        Segment::Field(text) => Ok(text.into_inner()),
+    };
+    if segments.len() == 2 {
+        let mut pieces = segments.into_iter().map(piece);
         if let (Some(first), Some(second)) = (pieces.next(), pieces.next()) {
-            return Ok(first.add(second)?.cast_into()?);
+            return Ok(first?.add(second?)?.cast_into()?);
         }
+        return Err(memory::error(py));
     }
+    let pieces = segments.into_iter().map(piece).collect::<PyResult<Vec<_>>>()?;
     let pieces = PyTuple::new(py, pieces)?;
     let separator = PyString::intern(py, "");
     // SAFETY: both are valid objects of the right type while attached; the call returns a new

@@ -5,26 +5,34 @@
 //! it. It returns `None` on anything else: the caller then makes the value plain, in Python.
 
 use std::collections::HashMap;
+use std::io;
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyString, PyTuple};
 use serde::Serialize;
 
+use super::memory;
 use super::notification::field;
 use super::text::is_cheap;
+use crate::memory::Room;
 use crate::text::fields::Key;
 
 /// How deep readers follow a nested value; `text/json.py` has the same number.
 const DEPTH: usize = 100;
 
 /// The JSON text of plain data; `None` also where a text has a lone surrogate, where a number is
-/// none or infinite, and where an int has more than 64 bits.
+/// none or infinite, and where an int has more than 64 bits. Raises MemoryError.
 #[pyfunction]
-pub(super) fn to_json<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyString>> {
-    let mut json = Json { text: Vec::with_capacity(1024) };
-    json.value(value.as_borrowed(), 0)?;
-    PyString::from_bytes(value.py(), &json.text).ok()
+pub(super) fn to_json<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyString>>> {
+    let py = value.py();
+    let mut json = Json { text: Vec::with_capacity(1024), is_short: false };
+    match json.value(value.as_borrowed(), 0) {
+        Some(()) => PyString::from_bytes(py, &json.text).map(Some),
+        None if json.is_short => Err(memory::error(py)),
+        None => Ok(None),
+    }
 }
 
 /// The texts in a list of plain data, in the order in which [`replace_texts`] takes others: but for
@@ -133,15 +141,17 @@ impl<'a, 'py> Iterator for Entries<'a, 'py> {
 /// Plain data on its way to JSON; each step fails on what is foreign.
 struct Json {
     text: Vec<u8>,
+    // Whether it was memory that failed.
+    is_short: bool,
 }
 
 impl Json {
     fn value(&mut self, value: Borrowed<'_, '_, PyAny>, depth: usize) -> Option<()> {
         match kind(value) {
             Kind::Text(text) => self.string(text)?,
-            Kind::None => self.text.extend_from_slice(b"null"),
-            Kind::Bool(true) => self.text.extend_from_slice(b"true"),
-            Kind::Bool(false) => self.text.extend_from_slice(b"false"),
+            Kind::None => self.raw(b"null")?,
+            Kind::Bool(true) => self.raw(b"true")?,
+            Kind::Bool(false) => self.raw(b"false")?,
             Kind::Int => match int(value) {
                 Some(number) => self.library(&number)?,
                 None => self.library(&value.extract::<u64>().ok()?)?,
@@ -151,28 +161,28 @@ impl Json {
             // In a circle, for one.
             _ if depth == DEPTH => return None,
             Kind::Dict(dict) => {
-                self.text.push(b'{');
+                self.raw(b"{")?;
                 for (key, value) in Entries::of(dict) {
                     self.string(key.cast_exact::<PyString>().ok()?)?;
-                    self.text.push(b':');
+                    self.raw(b":")?;
                     self.value(value, depth + 1)?;
-                    self.text.push(b',');
+                    self.raw(b",")?;
                 }
-                self.close(b'}');
+                self.close(b'}')?;
             }
             Kind::List(list) => {
-                self.text.push(b'[');
+                self.raw(b"[")?;
                 for item in list.iter() {
                     self.item(item.as_borrowed(), depth)?;
                 }
-                self.close(b']');
+                self.close(b']')?;
             }
             Kind::Tuple(tuple) => {
-                self.text.push(b'[');
+                self.raw(b"[")?;
                 for item in tuple.iter_borrowed() {
                     self.item(item, depth)?;
                 }
-                self.close(b']');
+                self.close(b']')?;
             }
         }
         Some(())
@@ -180,15 +190,30 @@ impl Json {
 
     fn item(&mut self, item: Borrowed<'_, '_, PyAny>, depth: usize) -> Option<()> {
         self.value(item, depth + 1)?;
-        self.text.push(b',');
+        self.raw(b",")?;
         Some(())
     }
 
-    fn close(&mut self, end: u8) {
+    fn close(&mut self, end: u8) -> Option<()> {
         match self.text.last_mut() {
             Some(last) if *last == b',' => *last = end,
-            _ => self.text.push(end),
+            _ => self.raw(&[end])?,
         }
+        Some(())
+    }
+
+    #[inline]
+    fn raw(&mut self, bytes: &[u8]) -> Option<()> {
+        self.room_for(bytes.len())?;
+        self.text.extend_from_slice(bytes);
+        Some(())
+    }
+
+    #[inline]
+    fn room_for(&mut self, bytes: usize) -> Option<()> {
+        let room = self.text.room_for(bytes);
+        self.is_short |= room.is_err();
+        room.ok()
     }
 
     fn string(&mut self, string: Borrowed<'_, '_, PyString>) -> Option<()> {
@@ -196,7 +221,13 @@ impl Json {
             return self.quoted(string.to_str().ok()?);
         }
         // In memory of its own, which goes at once.
-        let bytes = string.encode_utf8().ok()?;
+        let bytes = match string.encode_utf8() {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.is_short = error.is_instance_of::<PyMemoryError>(string.py());
+                return None;
+            }
+        };
         self.quoted(std::str::from_utf8(bytes.as_bytes()).ok()?)
     }
 
@@ -206,8 +237,7 @@ impl Json {
         if string.bytes().fold(0, |found, byte| found | is_escaped(byte)) != 0 {
             return self.library(string);
         }
-        // Where there is no memory for it, Python says so.
-        self.text.try_reserve(string.len() + 2).ok()?;
+        self.room_for(string.len() + 2)?;
         self.text.push(b'"');
         self.text.extend_from_slice(string.as_bytes());
         self.text.push(b'"');
@@ -215,7 +245,22 @@ impl Json {
     }
 
     fn library(&mut self, value: &(impl Serialize + ?Sized)) -> Option<()> {
-        serde_json::to_writer(&mut self.text, value).ok()
+        serde_json::to_writer(self, value).ok()
+    }
+}
+
+impl io::Write for &mut Json {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.raw(bytes).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! `CompletionQueue` as Python sees it.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use pyo3::types::{PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use super::loop_waker::PyWaiter;
 use super::receipt::{HermesCoreError, reopened};
-use super::route::{RouteTexts, full_address, key_text, with_route};
+use super::route::{RouteTexts, checked_text, full_address, owned_text, with_route};
 use super::wait::{Detached, Flag};
 use super::{fork, memory, wait};
 use crate::error::Error;
@@ -52,6 +53,7 @@ pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
         Error::Empty => 0,
         Error::Full { .. } => 1,
         Error::ShutDown => 2,
+        Error::NoMemory => return memory::error(py),
         other => return PyValueError::new_err(other.to_string()),
     };
     match EXCEPTIONS.get(py) {
@@ -70,7 +72,7 @@ pub(super) fn kinds(types: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     let kinds: Vec<String> = match known {
         true => types
             .try_iter()?
-            .map(|kind| Ok(key_text(kind?.cast::<PyString>()?).into_owned()))
+            .map(|kind| owned_text(kind?.cast::<PyString>()?))
             .collect::<PyResult<_>>()?,
         false => Vec::new(),
     };
@@ -113,7 +115,8 @@ impl PyCompletionQueue {
             // As queue.Queue does, also when there is room.
             wait::deadline(timeout)?;
         }
-        let put = self.with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
+        let put =
+            self.with_route(&item, |route| self.core.try_put(item.clone().unbind(), route))?;
         let (refused, error) = match put {
             Ok(receipt) => {
                 reopened(py, receipt);
@@ -124,8 +127,8 @@ impl PyCompletionQueue {
         if !matches!(error, Error::Full { .. }) || !block.0 {
             return Err(raise(py, &error));
         }
-        let texts = RouteTexts::owned(&item);
-        let full = full_address(&item);
+        let texts = RouteTexts::owned(&item)?;
+        let full = full_address(&item)?;
         let route = Route { full: full.as_deref(), ..texts.route() };
         let put = self.core.put(&Detached(py), refused, route, wait::deadline(timeout)?);
         put.map(|receipt| reopened(py, receipt)).map_err(|stopped| stopped.raise(|e| raise(py, e)))
@@ -133,14 +136,16 @@ impl PyCompletionQueue {
 
     fn put_nowait(&self, py: Python<'_>, item: Bound<'_, PyAny>) -> PyResult<()> {
         memory::require(py)?;
-        let put = self.with_route(&item, |route| self.core.try_put(item.clone().unbind(), route));
+        let put =
+            self.with_route(&item, |route| self.core.try_put(item.clone().unbind(), route))?;
         put.map(|receipt| reopened(py, receipt)).map_err(|(_, error)| raise(py, &error))
     }
 
     /// Undoes a get: the item is the first again.
-    fn put_back(&self, py: Python<'_>, item: Bound<'_, PyAny>) {
+    fn put_back(&self, py: Python<'_>, item: Bound<'_, PyAny>) -> PyResult<()> {
         let put = |route: Route<'_>| self.core.put_back(item.clone().unbind(), route);
-        reopened(py, self.with_route(&item, put));
+        let put = self.with_route(&item, put)?;
+        put.map(|receipt| reopened(py, receipt)).map_err(|(_, error)| raise(py, &error))
     }
 
     #[pyo3(
@@ -160,7 +165,7 @@ impl PyCompletionQueue {
         unaddressed: bool,
     ) -> PyResult<Py<PyAny>> {
         let kinds = types.map(kinds).transpose()?;
-        let session_key = session_key.as_ref().map(key_text);
+        let session_key = session_key.as_ref().map(checked_text).transpose()?;
         let wanted = wanted(kinds.as_deref(), session_key.as_deref(), unaddressed)?;
         match block.0 {
             true => self.take(py, wanted, timeout),
@@ -177,7 +182,7 @@ impl PyCompletionQueue {
         unaddressed: bool,
     ) -> PyResult<Py<PyAny>> {
         let kinds = types.map(kinds).transpose()?;
-        let session_key = session_key.as_ref().map(key_text);
+        let session_key = session_key.as_ref().map(checked_text).transpose()?;
         let wanted = wanted(kinds.as_deref(), session_key.as_deref(), unaddressed)?;
         self.core.try_take(&Detached(py), wanted).map_err(|error| raise(py, &error))
     }
@@ -227,9 +232,13 @@ impl PyCompletionQueue {
     }
 
     /// The events that wait, in order; with a key, the owner's.
-    fn _pending(&self, py: Python<'_>, session_key: Option<Bound<'_, PyString>>) -> Vec<Py<PyAny>> {
-        let session_key = session_key.as_ref().map(key_text);
-        self.core.pending(session_key.as_deref(), |event| event.clone_ref(py))
+    fn _pending(
+        &self,
+        py: Python<'_>,
+        session_key: Option<Bound<'_, PyString>>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        let session_key = session_key.as_ref().map(checked_text).transpose()?;
+        Ok(self.core.pending(session_key.as_deref(), |event| event.clone_ref(py)))
     }
 
     /// The events that are delivered to nobody any more, in order.
@@ -242,8 +251,9 @@ impl PyCompletionQueue {
         self.core.dead_letters(|event| event.clone_ref(py))
     }
 
-    fn _new_epoch(&self, session_key: &Bound<'_, PyString>) -> u32 {
-        self.core.new_epoch(&key_text(session_key)).get()
+    fn _new_epoch(&self, session_key: &Bound<'_, PyString>) -> PyResult<u32> {
+        let epoch = self.core.new_epoch(&checked_text(session_key)?);
+        epoch.map(NonZeroU32::get).map_err(|error| raise(session_key.py(), &error))
     }
 
     /// Shuts down; returns the events removed, so that the Python frame drops them.
@@ -309,7 +319,11 @@ fn wanted<'a>(
 }
 
 impl PyCompletionQueue {
-    fn with_route<R>(&self, item: &Bound<'_, PyAny>, use_route: impl FnOnce(Route<'_>) -> R) -> R {
+    fn with_route<R>(
+        &self,
+        item: &Bound<'_, PyAny>,
+        use_route: impl FnOnce(Route<'_>) -> R,
+    ) -> PyResult<R> {
         with_route(item, self.core.has_predicates(), use_route)
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
@@ -34,6 +35,9 @@ pub(super) fn add_exceptions(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// What Python raises for an error of the ledger.
 pub(super) fn ledger_error(error: &Error) -> PyErr {
+    if *error == Error::NoMemory {
+        return PyMemoryError::new_err(());
+    }
     let message = error.to_string();
     match error.clone() {
         Error::LedgerFull { path, .. } => LedgerFull::new_err((message, path)),

@@ -13,12 +13,12 @@ use super::ledger::{PyAdopted, PyLedger, millis};
 use super::loop_waker::PyWaiter;
 use super::queue::PyCompletionQueue;
 use super::receipt::ledger_error;
-use super::route::{Spelled, key_text};
+use super::route::{Spelled, checked_text, key_text, owned_text};
 use super::wait::{Detached, Stopped};
 use super::{fork, memory, wait};
 use crate::delegation::{
     Begun, DelegationRegistry, Dispatched, Dispatching, End, Finished, LiveWork, NotPut, PATIENCE,
-    Record, Refused, Request, Restored,
+    Record, Refused, Request, Restored, Why,
 };
 use crate::error::Error;
 use crate::event::{Owner, Selector};
@@ -116,17 +116,18 @@ impl PyRegistry {
         max_queued: Option<usize>,
     ) -> PyResult<Answer> {
         memory::require_for(py, record.len())?;
-        let (id, key) = (id.as_ref().map(key_text), key.as_ref().map(key_text));
+        let id = id.as_ref().map(checked_text).transpose()?;
+        let key = key.as_ref().map(checked_text).transpose()?;
         let request = Request {
             id: id.as_deref(),
             limit: usize::try_from(limit).unwrap_or(0),
             elsewhere,
             permits,
             max_queued,
-            owner: owner_of(owner),
+            owner: owner_of(owner)?,
             idempotency_key: key.as_deref(),
             ledger: ledger.map(|ledger| ledger.core.clone()),
-            record: record.into(),
+            record: memory::copy(py, record)?,
             dispatched_at: millis(dispatched_at),
         };
         let dispatched = self.core.dispatch(&Detached(py), request, payload);
@@ -159,17 +160,18 @@ impl PyRegistry {
         max_queued: Option<usize>,
     ) -> PyResult<BegunAnswer> {
         memory::require_for(slf.py(), record.len())?;
-        let (id, key) = (id.as_ref().map(key_text), key.as_ref().map(key_text));
+        let id = id.as_ref().map(checked_text).transpose()?;
+        let key = key.as_ref().map(checked_text).transpose()?;
         let request = Request {
             id: id.as_deref(),
             limit: usize::try_from(limit).unwrap_or(0),
             elsewhere,
             permits,
             max_queued,
-            owner: owner_of(owner),
+            owner: owner_of(owner)?,
             idempotency_key: key.as_deref(),
             ledger: ledger.map(|ledger| ledger.core.clone()),
-            record: record.into(),
+            record: memory::copy(slf.py(), record)?,
             dispatched_at: millis(dispatched_at),
         };
         let submit = |ledger: &dyn Ledger, write| ledger.submit(write);
@@ -244,7 +246,8 @@ impl PyRegistry {
     }
 
     /// Ends a delegation with the runner's status word, has that written down as `text`, and
-    /// publishes its event. `None` if it had ended, here or in the eyes of another process.
+    /// publishes its event. `None` if it had ended, here or in the eyes of another process. Raises
+    /// MemoryError where there is none for a copy of the text, and nothing is done; never of a short one.
     #[allow(clippy::too_many_arguments)]
     fn finish(
         &self,
@@ -255,12 +258,12 @@ impl PyRegistry {
         event: Bound<'_, PyDict>,
         text: &str,
         completed_at: f64,
-    ) -> Option<Ended> {
+    ) -> PyResult<Option<Ended>> {
         let end = End {
             id: &key_text(id),
             state: State::from_status(&status.to_string_lossy()),
             event: event.into_any().unbind(),
-            text: text.into(),
+            text: memory::copy(py, text)?,
             completed_at: millis(completed_at),
         };
         let state = end.state.name();
@@ -268,9 +271,10 @@ impl PyRegistry {
             // No memory for it: the event is told all the same.
             let _ = event.bind(py).set_item(intern!(py, "late"), true);
         };
-        let finished = self.core.finish(&Detached(py), end, |own| own.is(payload), mark_late)?;
-        let Finished { problem, dropped, started } = finished;
-        Some((state, problem.map(|error| error.to_string()), dropped, started))
+        let finished = self.core.finish(&Detached(py), end, |own| own.is(payload), mark_late);
+        Ok(finished.map(|Finished { problem, dropped, started }| {
+            (state, problem.map(|error| error.to_string()), dropped, started)
+        }))
     }
 
     /// Records what an earlier process left, or is to be delivered again, and puts its event, for
@@ -279,6 +283,7 @@ impl PyRegistry {
     #[allow(clippy::too_many_arguments)]
     fn restore(
         &self,
+        py: Python<'_>,
         adopted: Option<&PyAdopted>,
         id: &Bound<'_, PyString>,
         owner: [Bound<'_, PyString>; 3],
@@ -287,16 +292,16 @@ impl PyRegistry {
         payload: Py<PyAny>,
         event: Bound<'_, PyDict>,
         is_exclusive: bool,
-    ) -> (bool, Option<Py<PyAny>>) {
-        let id: Arc<str> = (*key_text(id)).into();
+    ) -> PyResult<(bool, Option<Py<PyAny>>)> {
+        let id = memory::shared(py, &checked_text(id)?)?;
         let row = adopted.and_then(|adopted| adopted.core().handle(&id));
         if adopted.is_some() && row.is_none() {
-            return (false, Some(payload));
+            return Ok((false, Some(payload)));
         }
         let restored = self.core.restore(Restored {
             id: id.clone(),
             row,
-            owner: owner_of(owner),
+            owner: owner_of(owner)?,
             state: State::named(state).unwrap_or(State::Lost),
             attempts,
             is_exclusive,
@@ -304,13 +309,14 @@ impl PyRegistry {
             event: event.into_any().unbind(),
         });
         if let Some(adopted) = adopted
-            && !matches!(restored, Err(NotPut { waits: false, .. }))
+            && !matches!(restored, Err(NotPut { why: Why::Runs | Why::NoMemory, .. }))
         {
             adopted.core().put(&id);
         }
         match restored {
-            Ok(before) => (true, before),
-            Err(refused) => (false, Some(refused.payload)),
+            Ok(before) => Ok((true, before)),
+            Err(NotPut { why: Why::NoMemory, .. }) => Err(memory::error(py)),
+            Err(refused) => Ok((false, Some(refused.payload))),
         }
     }
 
@@ -348,10 +354,10 @@ impl PyRegistry {
 
     /// How many delegations of an owner, or of all, are queued, run, have ended and are not
     /// published, and wait for their delivery.
-    fn live_work(&self, owner: [Bound<'_, PyString>; 3]) -> (usize, usize, usize, usize) {
-        let selector = selector_of(owner);
+    fn live_work(&self, owner: [Bound<'_, PyString>; 3]) -> PyResult<(usize, usize, usize, usize)> {
+        let selector = selector_of(owner)?;
         let LiveWork { queued, running, finalizing, undelivered } = self.core.live_work(&selector);
-        (queued, running, finalizing, undelivered)
+        Ok((queued, running, finalizing, undelivered))
     }
 
     fn running(&self) -> usize {
@@ -377,9 +383,9 @@ impl PyRegistry {
         py: Python<'_>,
         owner: [Bound<'_, PyString>; 3],
         all_fields: bool,
-    ) -> Vec<Py<PyAny>> {
-        let selector = selector_of(owner);
-        self.core.running_of(&selector, all_fields, |record| record.payload.clone_ref(py))
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        let selector = selector_of(owner)?;
+        Ok(self.core.running_of(&selector, all_fields, |record| record.payload.clone_ref(py)))
     }
 
     /// The payloads of all delegations that run or wait.
@@ -510,15 +516,19 @@ impl PyDispatching {
 }
 
 /// An owner's fields, as the queue compares them.
-fn owner_of(fields: [Bound<'_, PyString>; 3]) -> Owner {
-    let [session_key, origin_ui_session_id, parent_session_id] =
-        fields.map(|field| key_text(&field).into());
-    Owner { session_key, origin_ui_session_id, parent_session_id, epoch: None }
+fn owner_of(fields: [Bound<'_, PyString>; 3]) -> PyResult<Owner> {
+    let [session_key, origin_ui_session_id, parent_session_id] = fields.each_ref().map(owned_text);
+    Ok(Owner {
+        session_key: session_key?.into(),
+        origin_ui_session_id: origin_ui_session_id?.into(),
+        parent_session_id: parent_session_id?.into(),
+        epoch: None,
+    })
 }
 
-fn selector_of(fields: [Bound<'_, PyString>; 3]) -> Selector {
-    let Owner { session_key, origin_ui_session_id, parent_session_id, .. } = owner_of(fields);
-    Selector { session_key, origin_ui_session_id, parent_session_id }
+fn selector_of(fields: [Bound<'_, PyString>; 3]) -> PyResult<Selector> {
+    let Owner { session_key, origin_ui_session_id, parent_session_id, .. } = owner_of(fields)?;
+    Ok(Selector { session_key, origin_ui_session_id, parent_session_id })
 }
 
 fn row(py: Python<'_>, record: &Record<Py<PyAny>>) -> Row {

@@ -1,6 +1,7 @@
 //! Where the queue files a Python object: what an event's dict says of its kind and its owner.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::slice;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
+use super::memory;
 use crate::event::{self, Owner, Route, kind};
 
 /// What the spelling of a str begins with that is not compared as it is.
@@ -21,7 +23,24 @@ const MARK: char = '\u{fffd}';
 /// UTF-8 has no lone surrogates; a str with any is spelled by its bytes, behind a mark, and so is
 /// one that begins with the mark.
 pub(super) fn key_text<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
-    plain(value.as_borrowed()).map_or_else(|| spelled(value), Cow::Borrowed)
+    checked_text(value).unwrap_or_else(|_| value.to_string_lossy())
+}
+
+/// The same of a str that may be of any length; raises MemoryError.
+#[inline]
+pub(super) fn checked_text<'a>(value: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, str>> {
+    match plain(value.as_borrowed()) {
+        Some(text) => Ok(Cow::Borrowed(text)),
+        None => spelled(value).map(Cow::Owned),
+    }
+}
+
+/// A copy of it; raises MemoryError.
+pub(super) fn owned_text(value: &Bound<'_, PyString>) -> PyResult<String> {
+    match checked_text(value)? {
+        Cow::Borrowed(text) => memory::copy(value.py(), text).map(Into::into),
+        Cow::Owned(text) => Ok(text),
+    }
 }
 
 /// The str that [`key_text`] made `text` of.
@@ -80,18 +99,20 @@ fn plain<'a>(value: Borrowed<'a, '_, PyString>) -> Option<&'a str> {
 }
 
 #[cold]
-fn spelled<'a>(value: &'a Bound<'_, PyString>) -> Cow<'a, str> {
+fn spelled(value: &Bound<'_, PyString>) -> PyResult<String> {
     let py = value.py();
     let encoded = py
         .get_type::<PyString>()
-        .call_method1(intern!(py, "encode"), (value, "utf-8", "surrogatepass"));
-    match encoded.as_ref().map(|bytes| bytes.extract::<&[u8]>()) {
-        Ok(Ok(bytes)) => {
-            let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-            Cow::Owned(std::iter::once(MARK.to_string()).chain(digits).collect())
-        }
-        _ => value.to_string_lossy(),
+        .call_method1(intern!(py, "encode"), (value, "utf-8", "surrogatepass"))?;
+    let bytes: &[u8] = encoded.extract()?;
+    let mut text = memory::text_of(py, MARK.len_utf8() + 2 * bytes.len())?;
+    text.push(MARK);
+    for byte in bytes {
+        text.extend(
+            [byte >> 4, byte & 0xF].map(|digit| char::from(b"0123456789abcdef"[digit as usize])),
+        );
     }
+    Ok(text)
 }
 
 /// The names that file an event, in the order of [`RouteTexts::found`].
@@ -225,10 +246,17 @@ impl<'a> RouteTexts<&'a str> {
 }
 
 impl RouteTexts<String> {
-    /// The texts of `item`, to outlive the look at it.
-    pub(super) fn owned(item: &Bound<'_, PyAny>) -> Self {
-        let texts = Self::of(item, |text| Some(key_text(&text).into_owned()));
-        texts.unwrap_or(Self { is_event: true, found: [None, None, None] })
+    /// The texts of `item`, to outlive the look at it; raises MemoryError.
+    pub(super) fn owned(item: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let raised = Cell::new(None);
+        let texts = Self::of(item, |text| match owned_text(&text) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                raised.set(Some(error));
+                None
+            }
+        });
+        texts.ok_or_else(|| raised.take().unwrap_or_else(|| memory::error(item.py())))
     }
 }
 
@@ -239,38 +267,43 @@ pub(super) fn with_route<R>(
     item: &Bound<'_, PyAny>,
     wants_full: bool,
     use_route: impl FnOnce(Route<'_>) -> R,
-) -> R {
+) -> PyResult<R> {
     // First: this may run Python code.
-    let full = wants_full.then(|| full_address(item)).flatten();
+    let full = if wants_full { full_address(item)? } else { None };
     let full = full.as_deref();
-    match RouteTexts::plain(item) {
+    Ok(match RouteTexts::plain(item) {
         Some(texts) => use_route(Route { full, ..texts.route() }),
-        None => use_route(Route { full, ..RouteTexts::owned(item).route() }),
-    }
+        None => use_route(Route { full, ..RouteTexts::owned(item)?.route() }),
+    })
 }
 
 /// The fields that say whose a delegation's event is.
 const OWNER: [&CStr; 3] = [c"session_key", c"origin_ui_session_id", c"parent_session_id"];
 
-/// An event's kind and all that it says of its owner, as one text; `None` if it is nobody's.
-pub(super) fn full_address(item: &Bound<'_, PyAny>) -> Option<String> {
-    let event = item.cast::<PyDict>().ok()?;
+/// An event's kind and all that it says of its owner, as one text; `None` if it is nobody's. Raises
+/// MemoryError.
+pub(super) fn full_address(item: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    let py = item.py();
+    let Ok(event) = item.cast::<PyDict>() else { return Ok(None) };
     let mut found = [(); 3].map(|()| Box::<str>::default());
     // A copy: to read a str may run Python code, which may change the dict.
-    for (name, value) in event.copy().ok()?.iter() {
+    for (name, value) in event.copy()?.iter() {
         let (Ok(name), Ok(value)) = (name.cast_exact::<PyString>(), value.cast::<PyString>())
         else {
             continue;
         };
         let is = |field: &CStr| name.to_str().is_ok_and(|name| field.to_str() == Ok(name));
         if let Some(position) = OWNER.iter().position(|field| is(field)) {
-            found[position] = key_text(value).into();
+            found[position] = owned_text(value)?.into();
         }
     }
-    let texts = RouteTexts::owned(item);
+    let texts = RouteTexts::owned(item)?;
     // A session key that is no str: no owner's, whatever else it says.
-    texts.route().session_key?;
+    if texts.route().session_key.is_none() {
+        return Ok(None);
+    }
     let [session_key, origin_ui_session_id, parent_session_id] = found;
     let owner = Owner { session_key, origin_ui_session_id, parent_session_id, epoch: None };
-    event::full_address(texts.route().kind.unwrap_or_default(), &owner)
+    let full = event::full_address(texts.route().kind.unwrap_or_default(), &owner);
+    full.map_err(|_| memory::error(py))
 }

@@ -119,6 +119,15 @@ impl FieldText for Text<'_> {
         self.chars == 0
     }
 
+    fn size(&self) -> usize {
+        let is_ascii = self.chars > CACHED_CHARS && is_ascii(&self.text);
+        if is_ascii { self.chars } else { self.chars.saturating_mul(4) }
+    }
+
+    fn is_lent(&self) -> bool {
+        self.is_cheap()
+    }
+
     fn decode(&self) -> Decoded<'_> {
         if self.is_cheap() {
             if let Ok(text) = self.text.to_str() {

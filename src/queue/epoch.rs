@@ -9,6 +9,8 @@ use std::sync::Arc;
 // Written under the queue's lock alone.
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::memory::{self, NoMemory, Room};
+
 /// Owners nobody names are forgotten beyond this many.
 const KEPT: usize = 64;
 
@@ -39,31 +41,39 @@ pub(super) struct Epochs {
 }
 
 impl Epochs {
-    fn of(&mut self, session_key: &str) -> &Arc<AtomicU32> {
+    fn of(&mut self, session_key: &str) -> Result<&Arc<AtomicU32>, NoMemory> {
         if !self.current.contains_key(session_key) {
             if self.current.len() >= self.sweep_at.max(KEPT) {
                 self.current.retain(|_, current| Arc::strong_count(current) > 1);
                 self.sweep_at = 2 * self.current.len();
             }
-            self.current.insert(session_key.into(), Arc::new(AtomicU32::new(1)));
+            self.current.room_for(1)?;
+            let key = memory::copy(session_key)?;
+            self.current.insert(key, Arc::new(AtomicU32::new(1)));
         }
-        &self.current[session_key]
+        Ok(&self.current[session_key])
     }
 
     /// A stamp of now.
-    pub(super) fn stamp(&mut self, session_key: &str) -> Stamp {
-        let current = self.of(session_key).clone();
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn stamp(&mut self, session_key: &str) -> Result<Stamp, NoMemory> {
+        let current = self.of(session_key)?.clone();
         let began = NonZeroU32::new(current.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN);
-        Stamp { current, began }
+        Ok(Stamp { current, began })
     }
 
     /// Begins a new epoch of an owner; its number.
-    pub(super) fn begin(&mut self, session_key: &str) -> NonZeroU32 {
-        let current = self.of(session_key);
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn begin(&mut self, session_key: &str) -> Result<NonZeroU32, NoMemory> {
+        let current = self.of(session_key)?;
         let next = NonZeroU32::new(current.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN);
         let next = next.saturating_add(1);
         current.store(next.get(), Ordering::Relaxed);
-        next
+        Ok(next)
     }
 
     /// How many owners are known.
@@ -80,12 +90,12 @@ mod tests {
     #[test]
     fn owners_that_nothing_names_do_not_pile_up() {
         let mut epochs = Epochs::default();
-        let kept = epochs.stamp("kept");
+        let kept = epochs.stamp("kept").unwrap();
         for number in 0..10_000 {
-            epochs.begin(&format!("chat {number}"));
+            epochs.begin(&format!("chat {number}")).unwrap();
         }
         assert!(epochs.len() <= 2 * KEPT);
-        assert_eq!(epochs.begin("kept").get(), 2);
+        assert_eq!(epochs.begin("kept").unwrap().get(), 2);
         assert!(kept.is_stale());
     }
 }

@@ -17,6 +17,7 @@ use std::sync::{Arc, Weak};
 use std::sync::atomic::AtomicU32 as Number;
 
 use super::epoch::Stamp;
+use super::reservation::Reservation;
 use crate::event::Owner;
 use crate::ledger::RowHandle;
 use crate::state::Stage;
@@ -92,6 +93,8 @@ pub struct Handle {
     epoch: Option<Stamp>,
     row: Option<RowHandle>,
     tally: Arc<Tally>,
+    // The place for its event; none where one was restored, or another claim of it has it.
+    place: Option<Reservation>,
     word: AtomicU32,
     // Where its event is while the queue keeps it.
     slot: Number,
@@ -107,7 +110,17 @@ impl Handle {
         tally: Arc<Tally>,
     ) -> Self {
         let (word, slot) = (AtomicU32::new(RUNNING), Number::new(0));
-        Self { id, owner, epoch, row, tally, word, slot }
+        Self { id, owner, epoch, row, tally, place: None, word, slot }
+    }
+
+    /// With a place for its event.
+    pub fn with_place(self, place: Reservation) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
+    /// The place for its event.
+    pub(super) fn place(&self) -> Option<&Reservation> {
+        self.place.as_ref()
     }
 
     /// The same delegation, which has ended, under another claim.
@@ -195,6 +208,7 @@ impl Handle {
 
     /// The event is given up, which the queue never had.
     pub fn give_up(self: &Arc<Self>) {
+        self.place.iter().for_each(Reservation::take_up);
         self.enter(Stage::Dropped);
     }
 

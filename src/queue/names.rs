@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::list::List;
+use crate::memory::{self, NoMemory, Room};
 
 /// A name's number. Valid while a use of it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +19,31 @@ impl NameId {
     /// The name of a number that came from outside: it need not be in use.
     pub(super) fn of_number(number: u32) -> Self {
         Self(number)
+    }
+}
+
+/// A name that is to have a number.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Name<'a> {
+    /// Its text, to be copied.
+    Text(&'a str),
+    /// A copy that is there already.
+    Shared(&'a Arc<str>),
+}
+
+impl<'a> Name<'a> {
+    fn text(self) -> &'a str {
+        match self {
+            Self::Text(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+
+    fn shared(self) -> Result<Arc<str>, NoMemory> {
+        match self {
+            Self::Text(text) => memory::shared(text),
+            Self::Shared(text) => Ok(text.clone()),
+        }
     }
 }
 
@@ -37,13 +63,17 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The number of `name`, with one more use.
-    pub(super) fn acquire(&mut self, name: &str) -> NameId {
-        if let Some(&id) = self.ids.get(name) {
+    /// The number of `name`, with one more use. Room for `others` is left to them.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn acquire(&mut self, name: Name<'_>, others: usize) -> Result<NameId, NoMemory> {
+        if let Some(&id) = self.ids.get(name.text()) {
             self.again(id);
-            return id;
+            return Ok(id);
         }
-        let name: Arc<str> = name.into();
+        self.room_for(others + 1)?;
+        let name = name.shared()?;
         let entry = Entry { name: name.clone(), uses: 1, list: List::default() };
         let id = match self.free.pop() {
             Some(index) => {
@@ -56,7 +86,20 @@ impl Names {
             }
         };
         self.ids.insert(name, id);
-        id
+        Ok(id)
+    }
+
+    /// Has room for so many more names, but for their texts; and for every number to come free.
+    pub(super) fn room_for(&mut self, more: usize) -> Result<(), NoMemory> {
+        let new = more.saturating_sub(self.free.len());
+        self.entries.room_for(new)?;
+        self.free.room_for(self.entries.len() + new - self.free.len())?;
+        self.ids.room_for(more)
+    }
+
+    /// How many names there are.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
     }
 
     /// One more use of a number in use.
@@ -69,7 +112,7 @@ impl Names {
         let entry = &mut self.entries[id.0 as usize];
         entry.uses -= 1;
         if entry.uses == 0 {
-            let name = std::mem::replace(&mut entry.name, "".into());
+            let name = std::mem::take(&mut entry.name);
             self.ids.remove(&name);
             self.free.push(id.0);
         }

@@ -9,11 +9,13 @@ use std::time::Instant;
 
 use super::handle::{Directory, Handle};
 use super::list::End;
+use super::reservation::Reservation;
 use super::state::CompletionQueue;
 use super::waiters::Ticket;
 use crate::error::Error;
 use crate::event::{Route, full_address, kind};
 use crate::ledger::{Receipt, Write};
+use crate::memory;
 use crate::state::Stage;
 use crate::sync::signal::Signal;
 use crate::sync::wait::Wait;
@@ -23,7 +25,7 @@ impl<T> CompletionQueue<T> {
     /// been taken waits again: whoever puts waits for it, and does not mind whether it failed.
     ///
     /// # Errors
-    /// [`Error::Full`] or [`Error::ShutDown`], with the event handed back.
+    /// [`Error::Full`], [`Error::ShutDown`] or [`Error::NoMemory`], with the event handed back.
     #[inline]
     pub fn try_put(&self, item: T, route: Route<'_>) -> Result<Option<Receipt>, (T, Error)> {
         match route.delegation_id {
@@ -45,9 +47,7 @@ impl<T> CompletionQueue<T> {
         let receipt = write_reopened(&handle);
         let appended = self.append(item, route, Some(handle.clone()));
         if appended.is_err() {
-            // Whoever has it keeps it.
-            handle.enter(before);
-            handle.row().map(|row| row.submit(Write::Ack));
+            close_again(&handle, before);
         }
         appended.map(|()| receipt)
     }
@@ -67,15 +67,15 @@ impl<T> CompletionQueue<T> {
             let maxsize = state.maxsize.unsigned_abs();
             return Err((item, Error::Full { maxsize }));
         }
-        state.add(item, route, End::Back, handle);
-        Ok(())
+        state.add(item, route, End::Back, handle).map_err(|item| (item, Error::NoMemory))
     }
 
     /// Appends an event, waiting until `deadline` for room; `None` waits without end. The receipt is
     /// as in [`Self::try_put`].
     ///
     /// # Errors
-    /// [`Error::Full`] when the time is over, [`Error::ShutDown`]; what ended the wait.
+    /// [`Error::Full`] when the time is over, [`Error::ShutDown`], [`Error::NoMemory`]; what ended the
+    /// wait.
     pub fn put<W: Wait>(
         &self,
         wait: &W,
@@ -105,15 +105,24 @@ impl<T> CompletionQueue<T> {
 
     /// Undoes a take: the event is the first again, whatever the bound, also after a shutdown. The
     /// receipt is as in [`Self::try_put`].
-    pub fn put_back(&self, item: T, route: Route<'_>) -> Option<Receipt> {
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`], with the event handed back: whoever has it keeps it.
+    pub fn put_back(&self, item: T, route: Route<'_>) -> Result<Option<Receipt>, (T, Error)> {
         let reopened = route.delegation_id.and_then(|id| self.reopen(id));
-        let handle = reopened.map(|(handle, _)| handle);
-        let receipt = handle.as_ref().and_then(write_reopened);
+        let receipt = reopened.as_ref().and_then(|(handle, _)| write_reopened(handle));
+        let handle = reopened.as_ref().map(|(handle, _)| handle.clone());
         let mut state = self.state.0.lock();
-        state.add(item, route, End::Front, handle);
-        // It was counted when it was put, and nobody has said that it is done.
-        state.done();
-        receipt
+        let added = state.add(item, route, End::Front, handle);
+        if added.is_ok() {
+            // It was counted when it was put, and nobody has said that it is done.
+            state.done();
+        }
+        drop(state);
+        if let (Err(_), Some((handle, before))) = (&added, &reopened) {
+            close_again(handle, *before);
+        }
+        added.map(|()| receipt).map_err(|item| (item, Error::NoMemory))
     }
 
     /// Reopens a delegation of ours whose event has left; what it was.
@@ -131,15 +140,33 @@ impl<T> CompletionQueue<T> {
     pub fn publish(&self, item: T, handle: &Arc<Handle>, attempts: u32, is_exclusive: bool) {
         let owner = handle.owner();
         let kind = kind::ASYNC_DELEGATION;
-        let full = self.has_predicates().then(|| full_address(kind, owner)).flatten();
+        let long = handle.place().and_then(Reservation::long);
+        let wants_full = self.has_predicates();
+        let own = (wants_full && long.is_none())
+            .then(|| memory::surely(|| full_address(kind, owner)))
+            .flatten();
+        let full = match long {
+            Some(long) if wants_full => long.full.as_deref(),
+            _ => own.as_deref(),
+        };
         let route = Route {
             session_key: Some(&owner.session_key),
             kind: Some(kind),
             delegation_id: Some(handle.id()),
-            full: full.as_deref(),
+            full,
         };
         let mut state = self.state.0.lock();
-        let index = state.events.store(item, route, End::Back, Some(handle.clone()));
+        // Under the lock: its place is nobody else's.
+        handle.place().inspect(|place| place.take_up());
+        let filed = match state.events.file_reserved(route, long) {
+            Ok(filed) => filed,
+            // The texts are short, and there is room for the rest.
+            Err(_) => memory::surely(|| state.events.file_reserved(route, long)),
+        };
+        if full.is_some() && state.room_for_questions().is_err() {
+            memory::surely(|| state.room_for_questions());
+        }
+        let index = state.events.store(item, filed, End::Back, Some(handle.clone()));
         state.events.set_terms(index, attempts, is_exclusive);
         let waits = state.admit(index, End::Back, full.is_some());
         drop(state);
@@ -167,6 +194,12 @@ fn write_reopened(handle: &Arc<Handle>) -> Option<Receipt> {
     let row = handle.row()?;
     let receipt = row.submit(Write::Reopen);
     Some(if handle.is_stale() { row.submit(Write::Park) } else { receipt })
+}
+
+/// Undoes that, where the event is not put: it has left, as before.
+fn close_again(handle: &Arc<Handle>, before: Stage) {
+    handle.enter(before);
+    handle.row().map(|row| row.submit(Write::Ack));
 }
 
 /// Somebody who waits for room in a queue.

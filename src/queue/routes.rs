@@ -4,11 +4,15 @@
 //! again, goes by number from there.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+// Written under the queue's lock, but as a place is given up.
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 
 use super::list::List;
-use super::names::{NameId, Names};
+use super::names::{Name, NameId, Names};
+use crate::memory::{self, NoMemory, Room};
 
 /// Routes are kept up to this many, also those that no event uses, so that one that comes and goes is
 /// not made anew each time. Beyond, those go that came no more since the last sweep.
@@ -62,6 +66,8 @@ struct Entry {
     hash: u64,
     uses: u32,
     came: bool,
+    // Whether it is a route, and not free.
+    is_used: bool,
     list: List,
 }
 
@@ -77,20 +83,69 @@ pub(super) struct Routes {
     free: Vec<u32>,
     hasher: foldhash::fast::RandomState,
     sweep_at: usize,
+    /// How many places are reserved for events to come.
+    pub(super) reserved: Arc<AtomicUsize>,
 }
 
 impl Routes {
+    /// How many places are reserved for events to come: each may need a route and an owner's name.
+    pub(super) fn reserved(&self) -> usize {
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// Has room for one more place to be reserved, by the full address too if that counts.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn room_for_place(&mut self, wants_full: bool) -> Result<(), NoMemory> {
+        let all = self.reserved() + 1;
+        self.owners.room_for(all)?;
+        if wants_full {
+            self.full.room_for(all)?;
+        }
+        self.room_for(all)
+    }
+
     /// The number of the route of these names, with one more use.
-    pub(super) fn acquire(&mut self, owner: Option<&str>, kind: Option<&str>) -> RouteId {
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn acquire(
+        &mut self,
+        owner: Option<&str>,
+        kind: Option<&str>,
+    ) -> Result<RouteId, NoMemory> {
         let hash = self.hash(owner, kind);
         let id = match self.find_hashed(hash, owner, kind) {
             Some(id) => id,
-            None => self.insert(hash, owner, kind),
+            None => self.insert(hash, owner.map(Name::Text), kind)?,
         };
+        self.use_again(id);
+        Ok(id)
+    }
+
+    /// The same, where a copy of the owner's name is there already.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn acquire_shared(
+        &mut self,
+        owner: &Arc<str>,
+        kind: Option<&str>,
+    ) -> Result<RouteId, NoMemory> {
+        let hash = self.hash(Some(owner), kind);
+        let id = match self.find_hashed(hash, Some(owner), kind) {
+            Some(id) => id,
+            None => self.insert(hash, Some(Name::Shared(owner)), kind)?,
+        };
+        self.use_again(id);
+        Ok(id)
+    }
+
+    fn use_again(&mut self, id: RouteId) {
         let entry = &mut self.entries[id.0 as usize];
         entry.uses += 1;
         entry.came = true;
-        id
     }
 
     /// One use less.
@@ -171,15 +226,19 @@ impl Routes {
     }
 
     #[cold]
-    fn insert(&mut self, hash: u64, owner: Option<&str>, kind: Option<&str>) -> RouteId {
+    fn insert(
+        &mut self,
+        hash: u64,
+        owner: Option<Name<'_>>,
+        kind: Option<&str>,
+    ) -> Result<RouteId, NoMemory> {
         if self.table.len() >= self.sweep_at.max(KEPT_UNUSED) {
             self.sweep();
         }
-        let address = (
-            owner.map(|name| self.owners.acquire(name)),
-            kind.map(|name| self.kinds.acquire(name)),
-        );
-        let entry = Entry { address, hash, uses: 0, came: true, list: List::default() };
+        self.room_for(self.reserved() + 1)?;
+        let address = self.acquire_names(owner, kind)?;
+        let entry =
+            Entry { address, hash, uses: 0, came: true, is_used: true, list: List::default() };
         let id = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -192,11 +251,44 @@ impl Routes {
         };
         let entries = &self.entries;
         self.table.insert_unique(hash, id, |id| entries[id.0 as usize].hash);
-        id
+        Ok(id)
+    }
+
+    /// Has room for so many more routes, but for their names; and for every number to come free.
+    fn room_for(&mut self, more: usize) -> Result<(), NoMemory> {
+        let new = more.saturating_sub(self.free.len());
+        self.entries.room_for(new)?;
+        self.free.room_for(self.entries.len() + new - self.free.len())?;
+        if self.table.capacity() - self.table.len() < more {
+            let entries = &self.entries;
+            memory::ask(|| self.table.try_reserve(more, |id| entries[id.0 as usize].hash))?;
+        }
+        Ok(())
+    }
+
+    /// The numbers of an address's names, with one more use of each.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn acquire_names(
+        &mut self,
+        owner: Option<Name<'_>>,
+        kind: Option<&str>,
+    ) -> Result<Address, NoMemory> {
+        let others = self.reserved();
+        let owner = owner.map(|name| self.owners.acquire(name, others)).transpose()?;
+        match kind.map(|name| self.kinds.acquire(Name::Text(name), 0)).transpose() {
+            Ok(kind) => Ok((owner, kind)),
+            Err(error) => {
+                self.release_names((owner, None));
+                Err(error)
+            }
+        }
     }
 
     fn remove(&mut self, id: RouteId) {
-        let Entry { address, hash, .. } = self.entries[id.0 as usize];
+        let Entry { address, hash, ref mut is_used, .. } = self.entries[id.0 as usize];
+        *is_used = false;
         if let Ok(found) = self.table.find_entry(hash, |other| *other == id) {
             found.remove();
         }
@@ -205,16 +297,12 @@ impl Routes {
     }
 
     fn sweep(&mut self) {
-        let mut unused = Vec::new();
-        for &id in &self.table {
-            let entry = &mut self.entries[id.0 as usize];
+        for index in 0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) {
+            let entry = &mut self.entries[index as usize];
             let came = std::mem::take(&mut entry.came);
-            if entry.uses == 0 && !came {
-                unused.push(id);
+            if entry.uses == 0 && !came && entry.is_used {
+                self.remove(RouteId(index));
             }
-        }
-        for id in unused {
-            self.remove(id);
         }
         self.sweep_at = 2 * self.table.len();
     }

@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use super::handle::Handle;
 use super::list::{End, Link, Linked, Links, List, NIL};
-use super::names::NameId;
+use super::names::{Name, NameId};
+use super::reservation::{Long, Reservation};
 use super::routes::{Arrival, Place, RouteId, Routes};
 use super::waiters::Wanted;
-use crate::event::Route;
+use crate::event::{Owner, Route};
+use crate::memory::{NoMemory, Room};
 use crate::state::Stage;
 
 /// Where an event stands: the one place that says so.
@@ -73,6 +75,13 @@ impl<T> Linked for Slot<T> {
     fn seq(&self) -> i64 {
         self.seq
     }
+}
+
+/// What files an event: one use of each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Filed {
+    route: RouteId,
+    full: Option<NameId>,
 }
 
 /// An event that left, with the delegation that it ends.
@@ -180,11 +189,80 @@ impl<T> Slots<T> {
         stored.filter(|&index| self.stage(index) == Some(stage)).collect()
     }
 
-    /// Adds an event; returns its slot. It waits, or is parked, from [`Self::admit`] on.
+    /// Has room for one more event, beside those for which a place is reserved.
+    #[inline]
+    fn room(&mut self) -> Result<(), NoMemory> {
+        let wanted = self.routes.reserved() + 1;
+        if self.slots.capacity() - self.used >= wanted {
+            return Ok(());
+        }
+        self.slots.room_for(wanted - (self.slots.len() - self.used))
+    }
+
+    /// Reserves a place for the event of a delegation of this owner, from which nobody has it taken.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn reserve(
+        &mut self,
+        owner: &Owner,
+        wants_full: bool,
+    ) -> Result<Reservation, NoMemory> {
+        self.room()?;
+        self.routes.room_for_place(wants_full)?;
+        Reservation::new(&self.routes.reserved, owner)
+    }
+
+    /// What files an event for which there is room, with one more use of each.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    #[inline]
+    pub(super) fn file_under(&mut self, route: Route<'_>) -> Result<Filed, NoMemory> {
+        self.room()?;
+        self.file_reserved(route, None)
+    }
+
+    /// The same of an event for which a place is reserved, under copies of its texts that are there.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    #[inline]
+    pub(super) fn file_reserved(
+        &mut self,
+        route: Route<'_>,
+        long: Option<&Long>,
+    ) -> Result<Filed, NoMemory> {
+        let stored = match long {
+            None => self.routes.acquire(route.session_key, route.kind)?,
+            Some(long) => self.routes.acquire_shared(&long.session_key, route.kind)?,
+        };
+        let Some(full) = route.full else { return Ok(Filed { route: stored, full: None }) };
+        let shared = long.and_then(|long| long.full.as_ref());
+        let full = shared.map_or(Name::Text(full), Name::Shared);
+        let others = self.routes.reserved();
+        match self.routes.full.acquire(full, others) {
+            Ok(full) => Ok(Filed { route: stored, full: Some(full) }),
+            Err(error) => {
+                self.routes.release(stored);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the uses back, of an event that is not added.
+    pub(super) fn unfile(&mut self, filed: Filed) {
+        self.routes.release(filed.route);
+        filed.full.inspect(|&full| self.routes.full.release(full));
+    }
+
+    /// Adds an event that is filed; returns its slot. It waits, or is parked, from [`Self::admit`] on.
+    // Every event passes here, from two places.
+    #[inline(always)]
     pub(super) fn store(
         &mut self,
         item: T,
-        route: Route<'_>,
+        filed: Filed,
         end: End,
         handle: Option<Arc<Handle>>,
     ) -> u32 {
@@ -198,8 +276,7 @@ impl<T> Slots<T> {
                 self.next_seq
             }
         };
-        let stored = self.routes.acquire(route.session_key, route.kind);
-        let full = route.full.map(|full| self.routes.full.acquire(full));
+        let Filed { route, full } = filed;
         let standing = match handle {
             None => Standing::Plain(Stage::Waiting),
             Some(handle) => Standing::Shared(handle),
@@ -211,7 +288,7 @@ impl<T> Slots<T> {
             self.slots.push(Slot {
                 item: Some(item),
                 standing,
-                route: stored,
+                route,
                 full,
                 links: Links::NONE,
                 seq,
@@ -228,7 +305,7 @@ impl<T> Slots<T> {
         self.free = slot.links.next[0];
         slot.item = Some(item);
         slot.standing = standing;
-        (slot.route, slot.full, slot.seq) = (stored, full, seq);
+        (slot.route, slot.full, slot.seq) = (route, full, seq);
         (slot.attempts, slot.failures, slot.is_exclusive) = (0, 0, false);
         index
     }
@@ -317,16 +394,21 @@ impl<T> Slots<T> {
     }
 
     /// Files a stored event under its full address too.
-    pub(super) fn file(&mut self, index: u32, full: &str) {
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn file(&mut self, index: u32, full: &str) -> Result<(), NoMemory> {
+        let others = self.routes.reserved();
+        let full = self.routes.full.acquire(Name::Text(full), others)?;
         let waits = self.stage(index) == Some(Stage::Waiting);
         if waits {
             self.unlink(index);
         }
-        let full = self.routes.full.acquire(full);
         self.slots[index as usize].full = Some(full);
         if waits {
             self.link_again(index);
         }
+        Ok(())
     }
 
     /// The slots of all events that have no full address.
@@ -389,6 +471,7 @@ impl<T> Slots<T> {
     /// Has a stored event end another delegation from now on: the same one, written down anew.
     pub(super) fn share(&mut self, index: u32, handle: Arc<Handle>) {
         handle.set_slot(index);
+        handle.place().inspect(|place| place.take_up());
         if let Some(stage) = self.stage(index) {
             handle.enter(stage);
         }
@@ -505,9 +588,11 @@ impl<T> Slots<T> {
         self.routes.release(route);
         full.inspect(|&full| self.routes.full.release(full));
         if self.used == 0 && self.slots.len() > SLOTS_KEPT {
-            // Every slot is free: give the memory of a past burst back.
-            self.slots = Vec::new();
-            self.free = NIL;
+            // Every slot is free: give the memory of a past burst back, but for what is reserved.
+            let mut slots = Vec::new();
+            if slots.room_for(self.routes.reserved()).is_ok() {
+                (self.slots, self.free) = (slots, NIL);
+            }
         }
         if let (Some(handle), Some(stage)) = (&handle, stage) {
             handle.enter(stage);

@@ -1,6 +1,6 @@
 //! What the queue's lock guards, and the looks and counts that need no more than that.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 
@@ -9,12 +9,14 @@ use super::epoch::{Epochs, Stamp};
 use super::handle::{Directory, Handle};
 use super::list::End;
 use super::mailbox::{MailboxId, MailboxState, Predicates};
+use super::reservation::Reservation;
 use super::routes::{Arrival, Place};
 use super::schedule::Schedule;
 use super::slots::{Slots, Taken};
-use super::waiters::{Ticket, Waiters};
+use super::waiters::{Places, Ticket, Waiters};
 use crate::error::Error;
-use crate::event::{Route, kind};
+use crate::event::{Owner, Route, kind};
+use crate::memory::{NoMemory, Room};
 use crate::state::Stage;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::ready_list::ReadyList;
@@ -36,8 +38,8 @@ pub struct State<T> {
     // Deliveries that were dropped unsettled so far.
     pub(super) unsettled: u64,
     pub(super) shutdown: bool,
-    // Acks for which nobody waits, by the number of their lease.
-    pub(super) acking: HashMap<u64, Acking, foldhash::fast::RandomState>,
+    // Acks for which nobody waits, by the number of their lease. A tree: it grows in small pieces.
+    pub(super) acking: BTreeMap<u64, Acking>,
     // The events of those that have ended, and those dropped as they came back, for whoever may drop
     // them.
     pub(super) swept: Vec<T>,
@@ -101,7 +103,7 @@ impl<T> CompletionQueue<T> {
             unfinished: 0,
             unsettled: 0,
             shutdown: false,
-            acking: HashMap::default(),
+            acking: BTreeMap::new(),
             swept: Vec::new(),
             takers: Waiters::default(),
             woken: HashMap::default(),
@@ -260,29 +262,59 @@ impl<T> CompletionQueue<T> {
 
     /// A stamp of an owner's present epoch, for a delegation that is dispatched now; none for an empty
     /// key, which is nobody's.
-    pub fn stamp(&self, session_key: &str) -> Option<Stamp> {
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn stamp(&self, session_key: &str) -> Result<Option<Stamp>, Error> {
         let is_somebodys = !session_key.is_empty();
-        is_somebodys.then(|| self.state.0.lock().epochs.stamp(session_key))
+        let stamp = is_somebodys.then(|| self.state.0.lock().epochs.stamp(session_key));
+        Ok(stamp.transpose()?)
+    }
+
+    /// As [`Self::stamp`], of an owner, for whose delegation a place is reserved: its event needs no
+    /// memory later.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn reserve(&self, owner: &Owner) -> Result<(Option<Stamp>, Reservation), NoMemory> {
+        let mut state = self.state.0.lock();
+        let wants_full = !state.predicates.by_mailbox.is_empty();
+        if wants_full {
+            state.room_for_questions()?;
+        }
+        let place = state.events.reserve(owner, wants_full)?;
+        let is_somebodys = !owner.session_key.is_empty();
+        let stamp = is_somebodys.then(|| state.epochs.stamp(&owner.session_key));
+        Ok((stamp.transpose()?, place))
     }
 
     /// Begins a new epoch of an owner: the delegations of earlier ones are parked, those that have
     /// ended now and the others as they end; of an empty key, which is nobody's, none. Returns the
     /// new epoch; the count starts anew for an owner of whom nothing is left.
-    pub fn new_epoch(&self, session_key: &str) -> NonZeroU32 {
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`]: the epoch goes on.
+    pub fn new_epoch(&self, session_key: &str) -> Result<NonZeroU32, Error> {
         let mut state = self.state.0.lock();
-        let epoch = state.epochs.begin(session_key);
         let routes = &state.events.routes;
         let names = (routes.owners.find(session_key), routes.kinds.find(kind::ASYNC_DELEGATION));
         let mut stale = Vec::new();
         if let (Some(owner), Some(kind)) = names {
-            let list = state.events.list(Place::Filed((Some(owner), Some(kind))));
-            stale.extend(list.filter(|&index| state.events.is_stale(index)));
+            // All that wait are of earlier ones then, but for those that end no delegation.
+            for index in state.events.list(Place::Filed((Some(owner), Some(kind)))) {
+                if state.events.handle(index).is_some() {
+                    stale.room_for(1)?;
+                    stale.push(index);
+                }
+            }
         }
+        let epoch = state.epochs.begin(session_key)?;
+        stale.retain(|&index| state.events.is_stale(index));
         for index in stale {
             state.park(index);
             state.wake_putter();
         }
-        epoch
+        Ok(epoch)
     }
 
     /// Shows every event to `visit`, unless the lock is held; returns whether it did.
@@ -302,6 +334,9 @@ impl<T> State<T> {
     }
 
     /// Adds an event, which waits at an end of the order, or is parked.
+    ///
+    /// # Errors
+    /// The event handed back, if there is no memory for it.
     #[inline]
     pub(super) fn add(
         &mut self,
@@ -309,10 +344,24 @@ impl<T> State<T> {
         route: Route<'_>,
         end: End,
         handle: Option<Arc<Handle>>,
-    ) -> u32 {
-        let index = self.events.store(item, route, end, handle);
+    ) -> Result<(), T> {
+        let Ok(filed) = self.events.file_under(route) else { return Err(item) };
+        if route.full.is_some() && self.room_for_questions().is_err() {
+            self.events.unfile(filed);
+            return Err(item);
+        }
+        let index = self.events.store(item, filed, end, handle);
         self.admit(index, end, route.full.is_some());
-        index
+        Ok(())
+    }
+
+    /// Has room for one more who waits at these places, and for the wake that it gets.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn room_for_taker(&mut self, places: &Places) -> Result<(), NoMemory> {
+        self.takers.room_for(places)?;
+        self.woken.room_for(self.takers.len() + 1)
     }
 
     /// Has a stored event wait, and whoever it is for hear of it; or parks it. Whether it waits.

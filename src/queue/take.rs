@@ -49,15 +49,15 @@ impl<T: Send + 'static> CompletionQueue<T> {
     /// Removes the first event wanted, waiting until `deadline` for one; `None` waits without end.
     ///
     /// # Errors
-    /// [`Error::Empty`] when the time is over, [`Error::ShutDown`] once the queue is shut down; what
-    /// ended the wait.
+    /// [`Error::Empty`] when the time is over, [`Error::ShutDown`] once the queue is shut down,
+    /// [`Error::NoMemory`] if there is none to wait with; what ended the wait.
     pub fn take<W: Wait>(
         self: &Arc<Self>,
         wait: &W,
         wanted: Wanted<'_>,
         deadline: Option<Instant>,
     ) -> Result<T, W::Error> {
-        let mut taker = self.taker(wanted);
+        let mut taker = self.taker(wanted).map_err(|error| wait.error(error))?;
         let mut is_over = false;
         loop {
             match taker.poll(wait) {
@@ -70,14 +70,17 @@ impl<T: Send + 'static> CompletionQueue<T> {
     }
 
     /// Starts a take by the calling thread, which waits by itself.
-    pub fn taker<'a>(self: &'a Arc<Self>, wanted: Wanted<'_>) -> Taker<'a, T> {
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn taker<'a>(self: &'a Arc<Self>, wanted: Wanted<'_>) -> Result<Taker<'a, T>, Error> {
         let places = match wanted {
             Wanted { session_key: None, types: None } => Places::ALL,
-            _ => Places::acquire(&mut self.state.0.lock().events.routes, wanted),
+            _ => Places::acquire(&mut self.state.0.lock().events.routes, wanted)?,
         };
         let signal = Arc::new(Signal::for_this_thread());
         let registration = Registration::new(self, Interest::At(places), signal);
-        Taker { queue: self, registration }
+        Ok(Taker { queue: self, registration })
     }
 
     /// What was taken, once it is written down that it was delivered. `None` if it was another
@@ -138,7 +141,7 @@ impl Registration {
     ///
     /// # Errors
     /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the queue is shut down, or the
-    /// mailbox is closed.
+    /// mailbox is closed; [`Error::NoMemory`] if there is none to wait with.
     pub(super) fn poll<T, R>(
         &mut self,
         queue: &CompletionQueue<T>,
@@ -157,6 +160,7 @@ impl Registration {
         if state.shutdown {
             return Err(Error::ShutDown);
         }
+        state.room_for_taker(&places)?;
         // Where it waits no more, the event that woke it may be there for somebody else.
         let is_elsewhere = |arrival| !places.as_slice().iter().any(|place| place.takes(arrival));
         state.leave(&self.interest, self.ticket, is_elsewhere);
@@ -248,7 +252,8 @@ impl<T: Send + 'static> Taker<'_, T> {
     /// Takes the first event wanted, or registers to be woken for one.
     ///
     /// # Errors
-    /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the queue is shut down.
+    /// [`Error::Empty`] while none waits, [`Error::ShutDown`] once the queue is shut down,
+    /// [`Error::NoMemory`] if there is none to wait with.
     pub fn poll<W: Wait>(&mut self, wait: &W) -> Result<T, Error> {
         loop {
             let took = self.registration.poll(self.queue, State::take)?;

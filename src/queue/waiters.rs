@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::names::Name;
 use super::routes::{Arrival, Place, Routes};
+use crate::memory::{self, NoMemory, Room};
 use crate::sync::signal::Signal;
 
 /// What a take is for; the default takes anything.
@@ -26,7 +28,7 @@ struct Waiter {
 
 /// Where what somebody waits for may arrive; it takes what waits at any of them.
 #[derive(Debug, Clone)]
-pub(super) struct Places(Option<Arc<[Place]>>);
+pub(super) struct Places(Option<Arc<Vec<Place>>>);
 
 /// Where every event waits.
 const EVERYWHERE: [Place; 1] = [Place::Filed((None, None))];
@@ -37,21 +39,38 @@ impl Places {
 
     /// What waits at these; the uses of their names are the caller's to keep.
     pub(super) fn of(places: Vec<Place>) -> Self {
-        Self(Some(places.into()))
+        Self(Some(Arc::new(places)))
     }
 
     /// The places for what is wanted, their names counted as used until [`Self::release`].
-    pub(super) fn acquire(routes: &mut Routes, wanted: Wanted<'_>) -> Self {
-        let Routes { owners, kinds, .. } = routes;
-        let mut owner = || wanted.session_key.map(|key| owners.acquire(key));
-        match wanted {
-            Wanted { session_key: None, types: None } => Self::ALL,
-            Wanted { types: None, .. } => Self::of(vec![Place::Filed((owner(), None))]),
-            Wanted { types: Some(types), .. } => {
-                let mut place = |kind| Place::Filed((owner(), Some(kinds.acquire(kind))));
-                Self::of(types.iter().map(|kind| place(kind)).collect())
-            }
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn acquire(routes: &mut Routes, wanted: Wanted<'_>) -> Result<Self, NoMemory> {
+        let Wanted { session_key, types } = wanted;
+        if session_key.is_none() && types.is_none() {
+            return Ok(Self::ALL);
         }
+        let mut places = Self::of(Vec::new());
+        let filled = places.fill(types.map_or(1, <[_]>::len), |number| {
+            let kind = types.map(|types| &*types[number]);
+            routes.acquire_names(session_key.map(Name::Text), kind).map(Place::Filed)
+        });
+        if filled.is_err() {
+            places.release(routes);
+        }
+        filled.map(|()| places)
+    }
+
+    /// Adds so many places, which nobody else has yet.
+    fn fill(
+        &mut self,
+        count: usize,
+        mut place: impl FnMut(usize) -> Result<Place, NoMemory>,
+    ) -> Result<(), NoMemory> {
+        let Some(places) = self.0.as_mut().and_then(Arc::get_mut) else { return Ok(()) };
+        memory::ask(|| places.try_reserve_exact(count))?;
+        (0..count).try_for_each(|number| place(number).map(|place| places.push(place)))
     }
 
     /// Gives the uses of their names back.
@@ -71,7 +90,7 @@ impl Places {
 
     /// The places.
     pub(super) fn as_slice(&self) -> &[Place] {
-        self.0.as_deref().unwrap_or(&EVERYWHERE)
+        self.0.as_ref().map_or(&EVERYWHERE, |places| places)
     }
 }
 
@@ -88,7 +107,21 @@ impl Waiters {
         self.waiting.is_empty()
     }
 
-    /// Registers a waiter under its ticket.
+    /// Has room for a waiter at these places.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(super) fn room_for(&mut self, places: &Places) -> Result<(), NoMemory> {
+        self.by_place.room_for(places.as_slice().len())?;
+        self.waiting.room_for(1)
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Registers a waiter under its ticket, for whom there is room.
     pub(super) fn enter(&mut self, ticket: Ticket, signal: Arc<Signal>, places: Places) {
         for &place in places.as_slice() {
             self.by_place.entry(place).or_default().insert(ticket);

@@ -88,6 +88,14 @@ pub trait FieldText: Clone {
     /// Whether it has no characters.
     fn is_empty(&self) -> bool;
 
+    /// How many bytes it may take as UTF-8.
+    fn size(&self) -> usize;
+
+    /// Whether [`Self::decode`] copies nothing.
+    fn is_lent(&self) -> bool {
+        true
+    }
+
     /// The whole text as UTF-8.
     fn decode(&self) -> Decoded<'_>;
 

@@ -7,13 +7,19 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::error::Error;
+use crate::memory;
 use crate::text::fields::{
     Decoded, FieldText, Fields, Goal, Goals, Key, Number, Value, age, float_repr,
 };
-use crate::text::sanitize::{Place, sanitize};
+use crate::text::sanitize::{Place, may_change, sanitize};
 
 /// Texts from this many bytes on stay handles; shorter ones are copied into the literals around.
 const HANDLE_FROM: usize = 512;
+
+/// How much memory the rewriting of a text takes at most, for each of its bytes: the decoded text,
+/// what is to be inserted where, and the rewritten one, each while it grows.
+const REWRITTEN: usize = 12;
 
 /// How the notification of a delegation begins. Apart from the rest, so that a host can keep it in a
 /// form of its own: of all the words here only these are not ASCII.
@@ -60,7 +66,10 @@ pub struct Clock<'a> {
 }
 
 /// The notification for `event`, in pieces to be joined; never empty.
-pub fn format<F: Fields>(event: &F, clock: &Clock<'_>) -> Vec<Segment<F::Text>> {
+///
+/// # Errors
+/// [`Error::NoMemory`].
+pub fn format<F: Fields>(event: &F, clock: &Clock<'_>) -> Result<Vec<Segment<F::Text>>, Error> {
     let mut block = Block::new();
     let kind = event.get(Key::Type);
     match kind_name(&kind).as_ref() {
@@ -114,16 +123,18 @@ fn present<F: Fields>(value: Value<F>) -> Option<Value<F>> {
 struct Block<T> {
     done: Vec<Segment<T>>,
     open: String,
+    // Whether there was no memory for a text.
+    is_short: bool,
 }
 
 impl<T: FieldText> Block<T> {
     fn new() -> Self {
-        Block { done: Vec::with_capacity(4), open: String::with_capacity(640) }
+        Block { done: Vec::with_capacity(4), open: String::with_capacity(640), is_short: false }
     }
 
-    fn finish(mut self) -> Vec<Segment<T>> {
+    fn finish(mut self) -> Result<Vec<Segment<T>>, Error> {
         self.close();
-        self.done
+        if self.is_short { Err(Error::NoMemory) } else { Ok(self.done) }
     }
 
     fn push(&mut self, literal: &str) {
@@ -138,6 +149,12 @@ impl<T: FieldText> Block<T> {
     fn text(&mut self, text: &T, place: Place) {
         if text.is_known_clean(place) {
             return self.field(text);
+        }
+        // The rewriting does not ask: for all that it may take, of a large text, is asked here.
+        let is_tight = !memory::has_room_for(text.size().saturating_mul(REWRITTEN));
+        if is_tight && (!text.is_lent() || may_change(&text.decode().text, place)) {
+            self.is_short = true;
+            return;
         }
         let Decoded { text: decoded, is_repaired } = text.decode();
         let sanitized = sanitize(&decoded, place);
@@ -386,7 +403,14 @@ impl<T: FieldText> Block<T> {
     }
 
     fn batch<F: Fields<Text = T>>(&mut self, event: &F, results: Value<F>, clock: &Clock<'_>) {
-        let goals = Goals::new(event.get(Key::Goals));
+        let goals = event.get(Key::Goals);
+        if let Value::Text(text) = &goals
+            && !memory::has_room_for(text.size().saturating_mul(REWRITTEN))
+        {
+            self.is_short = true;
+            return;
+        }
+        let goals = Goals::new(goals);
         let results = match results {
             Value::List { items, .. } => items,
             other => other.truthy().into_iter().collect(),

@@ -42,6 +42,17 @@ pub fn sanitize(text: &str, place: Place) -> Cow<'_, str> {
     if edits.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(edited(text, edits)) }
 }
 
+/// Whether [`sanitize`] may change something, and so take memory.
+#[must_use]
+pub fn may_change(text: &str, place: Place) -> bool {
+    let bytes = text.as_bytes();
+    let look_at = |at| match opening(bytes, at) {
+        0 => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
+    };
+    place == Place::Header || visit(bytes, OPENING, may_open, look_at).is_break()
+}
+
 /// What to insert where; `None` at a control character that [`controls`] looks at, unless `is_calm`
 /// says that it has.
 fn find_edits(text: &str, place: Place, is_calm: bool) -> Option<Vec<Edit>> {

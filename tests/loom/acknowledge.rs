@@ -25,7 +25,7 @@ fn shared(max_attempts: Option<u32>) -> Arc<Shared> {
     let registry = ended(1, Some(rows.clone()));
     let keys = ["a".to_owned()];
     let selection = Selection { session_keys: Some(&keys), max_attempts, ..Selection::default() };
-    let mailbox = Mailbox::open(registry.queue(), selection, Some(Duration::ZERO));
+    let mailbox = Mailbox::open(registry.queue(), selection, Some(Duration::ZERO)).unwrap();
     Arc::new(Shared { registry, mailbox, rows })
 }
 
@@ -172,7 +172,7 @@ fn begun() -> (Arc<Begun>, Acking) {
     let handle = Arc::new(Handle::new(claim.id, owner, None, Some(row), Arc::default()));
     let queue = Arc::new(Queue::new(0));
     queue.publish(EVENT, &handle, 0, false);
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     let id = mailbox.collect(|_| ()).unwrap().id;
     let acking = queue.begin_ack(id).unwrap();
     (Arc::new(Begun { queue, handle, ledger }), acking)

@@ -81,7 +81,7 @@ fn f8_an_event_that_comes_back_beside_a_prune_is_its_record_s_or_has_none() {
         let event = registry.queue().try_take(&Blocking, ANY).unwrap();
         let pruner = spawn(&registry, |registry| registry.prune());
         // Its row is told only where the event is the record's.
-        let is_its_own = registry.queue().put_back(event, ENDS).is_some();
+        let is_its_own = registry.queue().put_back(event, ENDS).unwrap().is_some();
         let pruned = pruner.join().unwrap();
         assert_eq!(pruned.is_empty(), is_its_own);
         assert_eq!(registry.stage("d"), is_its_own.then_some(Stage::Waiting));
@@ -112,7 +112,7 @@ fn f8_an_event_that_comes_back_beside_a_take_and_a_prune_is_kept_as_long_as_it_w
         let event = registry.queue().try_take(&Blocking, ANY).unwrap();
         let pruner = spawn(&registry, |registry| registry.prune().len());
         let taker = spawn(&registry, |registry| registry.queue().try_take(&Blocking, ANY));
-        let is_its_own = registry.queue().put_back(event, ENDS).is_some();
+        let is_its_own = registry.queue().put_back(event, ENDS).unwrap().is_some();
         let (pruned, is_taken) = (pruner.join().unwrap(), taker.join().unwrap().is_ok());
         assert_eq!(registry.queue().len(), usize::from(!is_taken));
         let stage = match registry.stage("d") {
@@ -218,7 +218,7 @@ fn an_event_that_is_dropped_on_its_way_back_waits_or_is_gone() {
         let registry = ended(1, Some(rows.clone()));
         let event = registry.queue().try_take(&Blocking, ANY).unwrap();
         let returner =
-            spawn(&registry, move |registry| drop(registry.queue().put_back(event, ENDS)));
+            spawn(&registry, move |registry| drop(registry.queue().put_back(event, ENDS).unwrap()));
         let dropped = registry.drop_event(&Blocking, "d").is_some();
         returner.join().unwrap();
         let (delivery, stage) = match dropped {
@@ -237,7 +237,7 @@ fn an_event_comes_back_beside_the_end_of_its_registry() {
         let registry = ended(0, None);
         let event = registry.queue().try_take(&Blocking, ANY).unwrap();
         let returner =
-            spawn(&registry, move |registry| drop(registry.queue().put_back(event, ENDS)));
+            spawn(&registry, move |registry| drop(registry.queue().put_back(event, ENDS).unwrap()));
         registry.clear();
         returner.join().unwrap();
         assert_eq!(registry.queue().pending(Some("a"), |&item| item), [EVENT]);

@@ -30,7 +30,7 @@ fn lease(registry: &Registry) -> LeaseId {
 fn lease_of(registry: &Registry, max_attempts: Option<u32>) -> LeaseId {
     let keys = ["a".to_owned()];
     let selection = Selection { session_keys: Some(&keys), max_attempts, ..Selection::default() };
-    let mailbox = Mailbox::open(registry.queue(), selection, Some(Duration::ZERO));
+    let mailbox = Mailbox::open(registry.queue(), selection, Some(Duration::ZERO)).unwrap();
     mailbox.collect(|&item| item).unwrap().id
 }
 
@@ -39,7 +39,7 @@ fn f14_an_end_beside_a_new_epoch_is_parked() {
     model(|| {
         let registry = running(0, None);
         let ender = spawn(&registry, |registry| finish(registry, State::Completed).is_some());
-        registry.queue().new_epoch("a");
+        registry.queue().new_epoch("a").unwrap();
         assert!(ender.join().unwrap());
         is_parked(&registry);
     });
@@ -53,7 +53,7 @@ fn f14_an_event_that_is_given_back_beside_a_new_epoch_is_parked() {
         let giver = spawn(&registry, move |registry| {
             registry.queue().give_back(id, Return::Nack, Duration::ZERO)
         });
-        registry.queue().new_epoch("a");
+        registry.queue().new_epoch("a").unwrap();
         assert!(giver.join().unwrap());
         is_parked(&registry);
     });
@@ -72,7 +72,7 @@ fn f14_an_event_that_had_all_its_attempts_beside_a_new_epoch_is_dead_or_parked()
                     assert!(registry.queue().give_back(id, Return::Nack, Duration::ZERO));
                 }
             });
-            registry.queue().new_epoch("a");
+            registry.queue().new_epoch("a").unwrap();
             giver.join().unwrap();
             let queue = registry.queue();
             match queue.dead_letters(|&item| item).is_empty() {
@@ -90,8 +90,8 @@ fn f14_an_event_that_is_put_back_beside_a_new_epoch_is_parked() {
         let registry = ended(0, None);
         let event = registry.queue().try_take(&Blocking, ANY).unwrap();
         let returner =
-            spawn(&registry, move |registry| drop(registry.queue().put_back(event, ENDS)));
-        registry.queue().new_epoch("a");
+            spawn(&registry, move |registry| drop(registry.queue().put_back(event, ENDS).unwrap()));
+        registry.queue().new_epoch("a").unwrap();
         returner.join().unwrap();
         is_parked(&registry);
     });
@@ -107,11 +107,11 @@ fn f14_the_row_of_an_event_that_is_put_back_beside_a_new_epoch_is_parked() {
         let owner = spawn(&registry, {
             let rows = rows.clone();
             move |registry| {
-                registry.queue().new_epoch("a");
+                registry.queue().new_epoch("a").unwrap();
                 drop(rows.submit(Write::NewEpoch("a".into())));
             }
         });
-        registry.queue().put_back(event, ENDS);
+        registry.queue().put_back(event, ENDS).unwrap();
         owner.join().unwrap();
         is_parked(&registry);
         assert_eq!(rows.delivery("d"), Some(Delivery::Parked));
@@ -123,7 +123,7 @@ fn f14_an_event_is_taken_or_parked() {
     model(|| {
         let registry = ended(1, None);
         let taker = spawn(&registry, |registry| registry.queue().try_take(&Blocking, ANY));
-        registry.queue().new_epoch("a");
+        registry.queue().new_epoch("a").unwrap();
         match taker.join().unwrap() {
             Ok(_) => assert_eq!(registry.stage("d"), Some(Stage::Delivered)),
             Err(_) => is_parked(&registry),
@@ -137,7 +137,7 @@ fn f14_an_event_that_is_out_is_acknowledged_beside_a_new_epoch() {
         let registry = ended(1, None);
         let id = lease(&registry);
         let acker = spawn(&registry, move |registry| registry.queue().ack(&Blocking, id));
-        registry.queue().new_epoch("a");
+        registry.queue().new_epoch("a").unwrap();
         assert_eq!(acker.join().unwrap().item, Some(EVENT));
         assert_eq!(registry.stage("d"), Some(Stage::Delivered));
         assert_eq!(registry.queue().unfinished(), 0);
@@ -172,7 +172,7 @@ fn f14_what_another_process_parks_is_parked_beside_its_return() {
         let registry = ended(0, None);
         let event = registry.queue().try_take(&Blocking, ANY).unwrap();
         let returner =
-            spawn(&registry, move |registry| drop(registry.queue().put_back(event, ENDS)));
+            spawn(&registry, move |registry| drop(registry.queue().put_back(event, ENDS).unwrap()));
         registry.park("d");
         returner.join().unwrap();
         is_parked(&registry);
@@ -201,7 +201,7 @@ fn a_join_ends_with_the_epoch_of_what_it_waits_for() {
                 signal.wait_until(None);
             }
         });
-        registry.queue().new_epoch("a");
+        registry.queue().new_epoch("a").unwrap();
         joiner.join().unwrap();
         is_parked(&registry);
     });
@@ -213,7 +213,7 @@ fn f14_a_dispatch_beside_a_new_epoch_is_of_one_of_them() {
     model(|| {
         let registry = Registry::new(Arc::new(super::Queue::new(0)), 0);
         let dispatcher = spawn(&registry, |registry| super::dispatch(registry, "d", 1, None));
-        let epoch = registry.queue().new_epoch("a");
+        let epoch = registry.queue().new_epoch("a").unwrap();
         dispatcher.join().unwrap().unwrap();
         assert!(finish(&registry, State::Completed).is_some());
         let dispatched_in = registry.with("d", |record| record.owner().epoch).flatten();

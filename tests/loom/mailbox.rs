@@ -27,7 +27,7 @@ fn shared<const N: usize>(keys: [&str; N], lease: Option<Duration>) -> Arc<Share
     let boxes = keys.map(|key| {
         let keys: Vec<_> = Some(key.to_owned()).filter(|key| !key.is_empty()).into_iter().collect();
         let selection = Selection { session_keys: Some(&keys), ..Selection::default() };
-        Arc::new(Mailbox::open(&queue, selection, lease))
+        Arc::new(Mailbox::open(&queue, selection, lease).unwrap())
     });
     Arc::new(Shared { queue, boxes })
 }
@@ -45,7 +45,7 @@ impl<const N: usize> Shared<N> {
                 Err(Error::Empty) => assert!(collector.signal().wait_until(None)),
                 Err(Error::Undecided) => {
                     while let Some(question) = self.boxes[index].next_question(|&item| item) {
-                        self.boxes[index].answer(question.address, Some(true));
+                        self.boxes[index].answer(question.address, Some(true)).unwrap();
                     }
                 }
                 collected => return collected,
@@ -150,7 +150,7 @@ fn f13_a_key_that_is_added_while_its_event_comes() {
     model(|| {
         let shared = shared([""], None);
         let collector = spawn(&shared, |shared| shared.ack(shared.collect(0)));
-        let adder = spawn(&shared, |shared| shared.boxes[0].add_key("a"));
+        let adder = spawn(&shared, |shared| shared.boxes[0].add_key("a").unwrap());
         shared.put(1, "a");
         adder.join().unwrap();
         assert_eq!(collector.join().unwrap(), 1);
@@ -164,8 +164,8 @@ fn f13_a_key_that_goes_from_one_owner_to_the_next() {
         let next = spawn(&shared, |shared| shared.ack(shared.collect(1)));
         let first = spawn(&shared, |shared| shared.look(0, Signal::for_this_thread()));
         shared.put(1, "a");
-        shared.boxes[0].remove_key("a");
-        shared.boxes[1].add_key("a");
+        shared.boxes[0].remove_key("a").unwrap();
+        shared.boxes[1].add_key("a").unwrap();
         first.join().unwrap();
         assert_eq!(next.join().unwrap(), 1);
     });
@@ -183,7 +183,7 @@ fn f13_a_key_that_goes_from_one_of_its_two_owners_as_its_event_comes() {
         });
         let other = spawn(&shared, |shared| shared.ack(shared.collect(1)));
         shared.put(1, "a");
-        shared.boxes[0].remove_key("a");
+        shared.boxes[0].remove_key("a").unwrap();
         assert_eq!(other.join().unwrap(), 1);
         shared.boxes[0].close();
         first.join().unwrap();
@@ -323,7 +323,7 @@ fn f16_a_new_owner_is_decided_by_whoever_waits() {
         let keys = Some(&[][..]);
         let selection =
             Selection { session_keys: keys, has_predicate: true, ..Selection::default() };
-        let boxes = [Arc::new(Mailbox::open(&queue, selection, None))];
+        let boxes = [Arc::new(Mailbox::open(&queue, selection, None).unwrap())];
         let shared = Arc::new(Shared { queue, boxes });
         let collectors =
             [0; 2].map(|n| spawn(&shared, move |shared| shared.ack(shared.collect(n))));

@@ -143,7 +143,7 @@ fn finish_if(
 fn detour(registry: &Registry) {
     let queue = registry.queue();
     if let Ok(event) = queue.try_take(&Blocking, ANY) {
-        queue.put_back(event, ENDS);
+        queue.put_back(event, ENDS).unwrap();
     }
 }
 

@@ -81,7 +81,7 @@ fn f1_a_taker_that_finds_another_event_passes_on_what_it_was_woken_for() {
         let by_owner = spawn_shared(&queue, |queue| queue.take(&Blocking, of("a"), None));
         let by_kind = spawn_shared(&queue, take_kind);
         put(&queue, 1, "a");
-        queue.put_back(2, to("b", "k"));
+        queue.put_back(2, to("b", "k")).unwrap();
         let expected = match by_kind.join().unwrap() {
             Ok(2) => 1,
             other => {
@@ -101,7 +101,7 @@ fn f4_an_event_put_back_is_found_by_who_waits() {
         let patient = spawn_shared(&queue, |queue| queue.take(&Blocking, ANY, None));
         let other = spawn_shared(&queue, |queue| {
             if let Ok(item) = queue.try_take(&Blocking, ANY) {
-                queue.put_back(item, to("a", "k"));
+                queue.put_back(item, to("a", "k")).unwrap();
             }
         });
         put(&queue, 1, "a");
@@ -117,7 +117,7 @@ fn f1_a_taker_that_gives_up_hands_its_wake_on() {
         let queue = Arc::new(Queue::new(0));
         let patient = spawn_shared(&queue, |queue| queue.take(&Blocking, ANY, None));
         // Registers, may be woken, and leaves without looking again: a Ctrl-C.
-        let impatient = spawn_shared(&queue, |queue| queue.taker(ANY).poll(&Blocking));
+        let impatient = spawn_shared(&queue, |queue| queue.taker(ANY).unwrap().poll(&Blocking));
         put(&queue, 1, "a");
         match impatient.join().unwrap() {
             Ok(1) => put(&queue, 2, "a"),

@@ -29,7 +29,7 @@ impl Shared {
     fn lease(&self) -> LeaseId {
         let keys = ["a".to_owned()];
         let selection = Selection { session_keys: Some(&keys), ..Selection::default() };
-        let mailbox = Mailbox::open(self.registry.queue(), selection, None);
+        let mailbox = Mailbox::open(self.registry.queue(), selection, None).unwrap();
         mailbox.collect(|&item| item).unwrap().id
     }
 
@@ -123,7 +123,7 @@ fn f12_an_event_that_comes_back_beside_a_restoration_delivers_once() {
         let shared = shared();
         let event = shared.registry.queue().try_take(&Blocking, ANY).unwrap();
         let returner = spawn(&shared, move |shared| {
-            drop(shared.registry.queue().put_back(event, super::ENDS));
+            drop(shared.registry.queue().put_back(event, super::ENDS).unwrap());
             // Its lease ends as soon as it waits.
             shared.rows.lose("d");
         });
@@ -162,7 +162,7 @@ fn f14_a_restoration_beside_a_new_epoch_is_of_one_of_them() {
     model(|| {
         let shared = shared();
         shared.rows.lose("d");
-        let other = spawn(&shared, |shared| shared.registry.queue().new_epoch("a"));
+        let other = spawn(&shared, |shared| shared.registry.queue().new_epoch("a").unwrap());
         shared.restore(false);
         let epoch = other.join().unwrap();
         let is_former = shared.registry.with("d", |record| record.owner().epoch).flatten();

@@ -186,7 +186,7 @@ fn f4_what_is_given_back_beside_an_immediate_shutdown_is_dropped_or_waits() {
             let queue = registry.queue().clone();
             let keys = ["a".to_owned()];
             let selection = Selection { session_keys: Some(&keys), ..Selection::default() };
-            let mailbox = Mailbox::open(&queue, selection, None);
+            let mailbox = Mailbox::open(&queue, selection, None).unwrap();
             let leased = mailbox.collect(|&item| item).unwrap();
             let is_back = Arc::new(AtomicBool::new(false));
             let giver = spawn_shared(&is_back, {

@@ -99,7 +99,8 @@ fn shared(ends: bool) -> Arc<Shared> {
     let registry = ended(1, Some(ledger.clone()));
     let keys = ["a".to_owned()];
     let selection = Selection { session_keys: Some(&keys), ..Selection::default() };
-    let mailbox = Mailbox::open(registry.queue(), selection, ends.then_some(Duration::ZERO));
+    let mailbox =
+        Mailbox::open(registry.queue(), selection, ends.then_some(Duration::ZERO)).unwrap();
     let id = mailbox.collect(|&item| item).unwrap().id;
     Arc::new(Shared { registry, ledger, mailbox, id })
 }

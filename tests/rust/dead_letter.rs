@@ -25,7 +25,7 @@ fn mailbox(queue: &Arc<Queue>, max_attempts: u32) -> Arc<Mailbox<u32>> {
         max_attempts: Some(max_attempts),
         ..Selection::default()
     };
-    Arc::new(Mailbox::open(queue, selection, Some(HOUR)))
+    Arc::new(Mailbox::open(queue, selection, Some(HOUR)).unwrap())
 }
 
 fn letters(queue: &Queue) -> Vec<u32> {
@@ -123,7 +123,7 @@ fn a_shutdown_at_once_takes_what_waits_for_its_next_attempt_or_for_a_decision() 
 }
 
 fn restored(queue: &Queue, item: u32, owner: Owner) {
-    let stamp = queue.stamp(&owner.session_key);
+    let stamp = queue.stamp(&owner.session_key).unwrap();
     let row = Some(row(&Scripted::prompt(), "d", 1));
     let handle = Handle::new("d".into(), Arc::new(owner), stamp, row, Arc::default());
     queue.publish(item, &Arc::new(handle), 0, true);
@@ -142,9 +142,9 @@ fn window(id: &str) -> Owner {
 fn f2_what_was_restored_is_only_for_those_who_ask_for_its_owner() {
     let queue = Arc::new(Queue::new(0));
     let types = kinds(&[KIND]);
-    let mut anybody = queue.taker(ANY);
-    let mut of_kind = queue.taker(of_kinds(&types));
-    let mut nobodys = queue.taker(of(""));
+    let mut anybody = queue.taker(ANY).unwrap();
+    let mut of_kind = queue.taker(of_kinds(&types)).unwrap();
+    let mut nobodys = queue.taker(of("")).unwrap();
     for taker in [&mut anybody, &mut of_kind, &mut nobodys] {
         assert_eq!(taker.poll(&Blocking), Err(Error::Empty));
     }
@@ -158,27 +158,27 @@ fn f2_what_was_restored_is_only_for_those_who_ask_for_its_owner() {
     assert_eq!(queue.pending(None, |&item| item), [1, 2]);
     assert_eq!(queue.try_take(&Blocking, of("b")), Err(Error::Empty));
     assert_eq!(queue.try_take(&Blocking, of("a")), Ok(1));
-    let everything = Arc::new(Mailbox::open(&queue, Selection::default(), None));
+    let everything = Arc::new(Mailbox::open(&queue, Selection::default(), None).unwrap());
     assert_eq!(everything.collect(|&item| item).unwrap_err(), Error::Empty);
 }
 
 #[test]
 fn a_keyed_waiter_is_woken_for_what_was_restored_and_so_is_one_that_owns_its_address() {
     let queue = Arc::new(Queue::new(0));
-    let mut waiter = queue.taker(of("a"));
+    let mut waiter = queue.taker(of("a")).unwrap();
     assert_eq!(waiter.poll(&Blocking), Err(Error::Empty));
     restored(&queue, 1, keyed("a"));
     assert!(woken(waiter.signal()));
     assert_eq!(waiter.poll(&Blocking), Ok(1));
     let none = Some(&[][..]);
     let selection = Selection { session_keys: none, has_predicate: true, ..Selection::default() };
-    let judge = Arc::new(Mailbox::open(&queue, selection, None));
+    let judge = Arc::new(Mailbox::open(&queue, selection, None).unwrap());
     let mut collector = Collector::new(&judge, Arc::new(Signal::for_this_thread()));
     assert_eq!(collector.poll(|&item| item).unwrap_err(), Error::Empty);
     restored(&queue, 2, window("tab"));
     assert!(woken(collector.signal()));
     let question = judge.next_question(|&item| item).unwrap();
-    judge.answer(question.address, Some(true));
+    judge.answer(question.address, Some(true)).unwrap();
     let leased = collector.poll(|&item| item).unwrap();
     assert_eq!(leased.item, 2);
     assert!(queue.give_back(leased.id, Return::Nack, Duration::ZERO));
@@ -197,7 +197,7 @@ fn what_was_restored_is_drained_shut_down_and_parked_like_the_rest() {
     assert_eq!(queue.unfinished(), 0);
     let queue = Arc::new(Queue::new(0));
     restored(&queue, 2, keyed("b"));
-    queue.new_epoch("b");
+    queue.new_epoch("b").unwrap();
     assert_eq!(queue.parked(|&item| item), [2]);
     assert_eq!(queue.drain(), [2]);
 }
@@ -205,10 +205,10 @@ fn what_was_restored_is_drained_shut_down_and_parked_like_the_rest() {
 #[test]
 fn a_look_takes_nothing_and_hands_its_wake_on() {
     let queue = Arc::new(Queue::new(0));
-    let everything = Arc::new(Mailbox::open(&queue, Selection::default(), None));
+    let everything = Arc::new(Mailbox::open(&queue, Selection::default(), None).unwrap());
     let mut looker = Collector::new(&everything, Arc::new(Signal::for_this_thread()));
     assert_eq!(looker.look(), Err(Error::Empty));
-    let mut behind = queue.taker(of("a"));
+    let mut behind = queue.taker(of("a")).unwrap();
     assert_eq!(behind.poll(&Blocking), Err(Error::Empty));
     let route = Route { session_key: Some("a"), ..Route::default() };
     queue.try_put(1, route).unwrap();
@@ -268,7 +268,7 @@ fn a_parked_event_cannot_be_leased() {
     let mailbox = mailbox(&queue, 9);
     let leased = registry.lease(&mailbox, "d", |&item| item).unwrap();
     assert!(queue.give_back(leased.id, Return::Defer, HOUR));
-    queue.new_epoch("a");
+    queue.new_epoch("a").unwrap();
     assert!(registry.lease(&mailbox, "d", |&item| item).is_none());
 }
 
@@ -307,7 +307,7 @@ fn a_waiter_is_woken_for_what_is_requeued_and_a_stale_one_is_parked() {
     assert!(queue.requeue(leased.id));
     assert!(woken(waiter.signal()));
     let leased = waiter.poll(|&item| item).unwrap();
-    queue.new_epoch("a");
+    queue.new_epoch("a").unwrap();
     assert!(queue.requeue(leased.id));
     assert_eq!(registry.stats().parked, 1);
 }

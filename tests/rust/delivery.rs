@@ -41,7 +41,7 @@ fn prune_returns_the_payloads_oldest_delivery_first() {
         dispatch(&registry, Some(id), 9, payload).unwrap();
         finish(&registry, id, State::Completed);
     }
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     let leases = [0; 3].map(|_| mailbox.collect(|_| ()).unwrap().id);
     for place in [2, 0, 1] {
         assert!(queue.ack(&Blocking, leases[place]).held);
@@ -57,7 +57,7 @@ fn f8_an_event_put_back_waits_again() {
     finish(&registry, "d", State::Completed);
     let ways: [fn(&Events); 2] = [
         |queue| put(queue, "d".to_owned(), ends("d")),
-        |queue| assert!(queue.put_back("d".to_owned(), ends("d")).is_none()),
+        |queue| assert!(queue.put_back("d".to_owned(), ends("d")).unwrap().is_none()),
     ];
     for put in ways {
         queue.try_take(&Blocking, ANY).unwrap();
@@ -101,7 +101,7 @@ fn f45_what_a_new_epoch_parks_is_parked_to_the_queue_the_registry_and_the_counts
     }
     finish(&registry, "waits", State::Completed);
     let joiner = queue.joiner().expect("one waits");
-    queue.new_epoch("a");
+    queue.new_epoch("a").unwrap();
     assert!(joiner.take(), "whoever joins waits for it no more");
     finish(&registry, "runs", State::Completed);
     for id in ["waits", "runs"] {
@@ -126,7 +126,7 @@ fn deliveries_of_what_is_not_known_change_nothing() {
     for id in ["running", "unknown"] {
         put(&queue, id.to_owned(), ends(id));
         let taken = queue.try_take(&Blocking, of("a")).unwrap();
-        assert!(queue.put_back(taken, ends(id)).is_none());
+        assert!(queue.put_back(taken, ends(id)).unwrap().is_none());
         queue.try_take(&Blocking, ANY).unwrap();
     }
     let stats = Stats { running: 1, dispatched: 1, ..Stats::default() };
@@ -158,7 +158,7 @@ fn f8_f11_many_threads_deliver_each_end_once_and_let_none_go_before() {
                     };
                     // Every other one makes a detour.
                     if id.ends_with(['1', '3', '5', '7', '9']) {
-                        queue.put_back(id.clone(), ends(&id));
+                        queue.put_back(id.clone(), ends(&id)).unwrap();
                         if queue.try_take(&Blocking, ANY).is_err() {
                             continue;
                         }

@@ -19,7 +19,7 @@ const LEASE: Duration = Duration::from_secs(3600);
 fn mailbox(queue: &Arc<Queue>, lease: Option<Duration>) -> Arc<Mailbox<u32>> {
     let keys = ["a".to_owned()];
     let selection = Selection { session_keys: Some(&keys), ..Selection::default() };
-    Arc::new(Mailbox::open(queue, selection, lease))
+    Arc::new(Mailbox::open(queue, selection, lease).unwrap())
 }
 
 fn collect(mailbox: &Mailbox<u32>) -> Result<(u32, LeaseId), Error> {
@@ -154,10 +154,10 @@ fn a_drain_and_a_fork_find_what_is_out_and_what_is_parked() {
         let queue = Arc::new(Queue::new(0));
         let mailbox = mailbox(&queue, Some(Duration::from_secs(3600)));
         let owner = Arc::new(Owner { session_key: "a".into(), ..Owner::default() });
-        let stamp = queue.stamp("a");
+        let stamp = queue.stamp("a").unwrap();
         let handle = Handle::new("d".into(), owner, stamp, None, Arc::default());
         queue.publish(1, &Arc::new(handle), 0, false);
-        queue.new_epoch("a");
+        queue.new_epoch("a").unwrap();
         put(&queue, [2, 3]);
         let (_, id) = collect(&mailbox).unwrap();
         let mut all = match forks {
@@ -340,7 +340,7 @@ fn f13_the_wake_for_a_key_that_was_taken_away_goes_to_who_has_it_too() {
     let [mut first, mut second] = boxes.each_ref().map(wait);
     put(&queue, [1]);
     assert_eq!((woken(first.signal()), woken(second.signal())), (true, false));
-    boxes[0].remove_key("a");
+    boxes[0].remove_key("a").unwrap();
     assert_eq!(first.poll(|&item| item).map(|leased| leased.item), Err(Error::Empty));
     assert!(woken(second.signal()), "the event waits, and its other owner sleeps");
     assert_eq!(second.poll(|&item| item).map(|leased| leased.item), Ok(1));

@@ -142,7 +142,7 @@ impl Run {
         if kind == 0 {
             // What a delegation ends that was dispatched in the present epoch.
             let owner = Owner { session_key: KEYS[key].into(), ..Owner::default() };
-            let stamp = self.queue.stamp(KEYS[key]);
+            let stamp = self.queue.stamp(KEYS[key]).unwrap();
             let handle = Handle::new("d".into(), Arc::new(owner), stamp, None, Arc::default());
             self.queue.publish(item, &Arc::new(handle), 0, false);
         } else {
@@ -164,7 +164,8 @@ impl Run {
             has_predicate: false,
             ..Selection::default()
         };
-        let mailbox = Arc::new(Mailbox::open(&self.queue, selection, ends.then_some(LONG)));
+        let mailbox =
+            Arc::new(Mailbox::open(&self.queue, selection, ends.then_some(LONG)).unwrap());
         let keys = BTreeSet::from([key]);
         self.boxes.push(Box { mailbox, keys, kind, takes_nobodys, ends });
     }
@@ -239,13 +240,13 @@ impl Run {
             }
             Step::AddKey { mailbox, key } => {
                 if let Some(of) = self.boxes.get_mut(mailbox) {
-                    of.mailbox.add_key(KEYS[key]);
+                    of.mailbox.add_key(KEYS[key]).unwrap();
                     of.keys.insert(key);
                 }
             }
             Step::RemoveKey { mailbox, key } => {
                 if let Some(of) = self.boxes.get_mut(mailbox) {
-                    of.mailbox.remove_key(KEYS[key]);
+                    of.mailbox.remove_key(KEYS[key]).unwrap();
                     of.keys.remove(&key);
                 }
             }
@@ -306,7 +307,7 @@ impl Run {
             }
             Step::NewEpoch { key } => {
                 self.epochs[key] += 1;
-                assert_eq!(self.queue.new_epoch(KEYS[key]).get(), self.epochs[key]);
+                assert_eq!(self.queue.new_epoch(KEYS[key]).unwrap().get(), self.epochs[key]);
                 for item in 0..self.events.len() {
                     if self.events[item].place == Place::Waiting {
                         self.settle(item);

@@ -22,7 +22,7 @@ fn event(kind: &str, fields: impl IntoIterator<Item = (Key, Plain)>) -> Event {
 
 fn segments(event: &Event) -> Vec<Segment<Text>> {
     let clock = Clock { now: &|| 1000.0, local: &|_| Some("2026-01-02 03:04:05".to_owned()) };
-    format(event, &clock)
+    format(event, &clock).unwrap()
 }
 
 fn object(text: &str) -> Plain {

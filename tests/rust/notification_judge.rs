@@ -11,7 +11,7 @@ use super::plain::{Event, Plain, Text, joined};
 /// The notification of `event`, at a fixed time.
 pub(crate) fn notification(event: &Event) -> String {
     let clock = Clock { now: &|| 1000.0, local: &|_| Some("2026-01-02 03:04:05".to_owned()) };
-    joined(format(event, &clock))
+    joined(format(event, &clock).unwrap())
 }
 
 /// What a notification promises, whatever its event holds: it opens with its own marker, no field

@@ -26,6 +26,7 @@ fn with_say(queue: &Arc<Queue>) -> Mailbox<u32> {
         Selection { session_keys: keys, has_predicate: true, ..Selection::default() },
         None,
     )
+    .unwrap()
 }
 
 /// Answers all that a mailbox is asked; returns the events shown.
@@ -33,7 +34,7 @@ fn judge(mailbox: &Mailbox<u32>, mut owns: impl FnMut(u32) -> bool) -> Vec<u32> 
     let mut shown = Vec::new();
     while let Some(question) = mailbox.next_question(|&item| item) {
         shown.push(question.item);
-        mailbox.answer(question.address, Some(owns(question.item)));
+        mailbox.answer(question.address, Some(owns(question.item))).unwrap();
     }
     shown
 }
@@ -92,7 +93,7 @@ fn an_answer_that_did_not_come_is_asked_for_again() {
     queue.try_put(1, to("x")).unwrap();
     let question = mailbox.next_question(|&item| item).unwrap();
     assert!(mailbox.next_question(|&item| item).is_none());
-    mailbox.answer(question.address, None);
+    mailbox.answer(question.address, None).unwrap();
     assert_eq!(judge(&mailbox, |_| true), [1]);
     assert_eq!(collect(&mailbox), Ok(1));
 }
@@ -138,7 +139,7 @@ fn those_who_wait_look_again_when_an_owned_address_is_forgotten() {
         has_predicate: true,
         ..Selection::default()
     };
-    let mailbox = Arc::new(Mailbox::open(&queue, selection, None));
+    let mailbox = Arc::new(Mailbox::open(&queue, selection, None).unwrap());
     queue.try_put(0, to("0")).unwrap();
     assert_eq!(judge(&mailbox, |_| true), [0]);
     assert_eq!(queue.try_take(&Blocking, Default::default()), Ok(0));
@@ -162,10 +163,10 @@ fn an_answer_from_before_counts_for_nothing_that_it_was_not_asked() {
     let queue = Arc::new(Queue::new(0));
     let mailbox = with_say(&queue);
     queue.try_put(1, to("x")).unwrap();
-    mailbox.answer(u32::MAX, Some(true));
+    mailbox.answer(u32::MAX, Some(true)).unwrap();
     let question = mailbox.next_question(|&item| item).unwrap();
     mailbox.close();
-    mailbox.answer(question.address, Some(true));
+    mailbox.answer(question.address, Some(true)).unwrap();
     assert_eq!(collect(&mailbox), Err(Error::ShutDown));
     assert_eq!(queue.len(), 1);
     assert!(!queue.has_predicates());
@@ -177,15 +178,15 @@ fn what_waited_before_is_filed_when_somebody_asks() {
     for item in 0..3 {
         queue.try_put(item, Route { full: None, ..to("") }).unwrap();
     }
-    let held = Mailbox::open(&queue, Selection::default(), None);
+    let held = Mailbox::open(&queue, Selection::default(), None).unwrap();
     let lease = held.collect(|&item| item).unwrap();
     let mailbox = with_say(&queue);
     assert_eq!(judge(&mailbox, |_| true), [0; 0]);
     for (place, item) in queue.unfiled(|&item| item) {
-        queue.file(place, if item == 1 { "y" } else { "x" });
+        queue.file(place, if item == 1 { "y" } else { "x" }).unwrap();
     }
     // A second time it changes nothing.
-    queue.file((0, 1), "z");
+    queue.file((0, 1), "z").unwrap();
     assert_eq!(judge(&mailbox, |item| item != 1), [1, 2], "what is out on lease waits for nobody");
     assert_eq!(collect(&mailbox), Ok(2));
     assert!(queue.give_back(lease.id, Return::Defer, Duration::ZERO));
@@ -203,7 +204,7 @@ fn a_mailbox_is_asked_only_for_its_kinds() {
         has_predicate: true,
         ..Selection::default()
     };
-    let mailbox = Mailbox::open(&queue, selection, None);
+    let mailbox = Mailbox::open(&queue, selection, None).unwrap();
     queue.try_put(1, Route { kind: Some("other"), ..to("other x") }).unwrap();
     queue.try_put(2, to("k x")).unwrap();
     assert_eq!(judge(&mailbox, |_| true), [2]);

@@ -26,6 +26,10 @@ impl FieldText for Text {
         self.0.is_empty()
     }
 
+    fn size(&self) -> usize {
+        4 * self.0.len()
+    }
+
     fn decode(&self) -> Decoded<'_> {
         let (text, is_repaired) = repair_wtf8(wtf8(&self.0));
         Decoded { text: text.into(), is_repaired }

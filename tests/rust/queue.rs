@@ -50,7 +50,7 @@ pub(super) fn woken(signal: &Signal) -> bool {
 
 /// A take that looked once, found nothing and waits.
 fn waiting<'a>(queue: &'a Arc<Queue>, wanted: Wanted<'_>) -> Taker<'a, u32> {
-    let mut taker = queue.taker(wanted);
+    let mut taker = queue.taker(wanted).unwrap();
     assert_eq!(taker.poll(&Blocking), Err(Error::Empty));
     taker
 }
@@ -132,7 +132,7 @@ fn an_event_put_back_is_the_first_again() {
     queue.publish(1, &handle("b"), 0, false);
     assert_eq!(queue.try_take(&Blocking, of("b")), Ok(1));
     queue.shutdown(false);
-    queue.put_back(1, to("b", "completion"));
+    queue.put_back(1, to("b", "completion")).unwrap();
     assert_eq!(queue.unfinished(), 2, "it was never counted as dealt with");
     assert_eq!(queue.drain(), [1, 0], "whatever the bound, also after a shutdown");
 }

@@ -121,7 +121,7 @@ fn f1_many_threads_that_leave_take_no_wake_with_them() {
     let filters = [of_kinds(&xy), of_kinds(&yz), of("a"), ANY];
     let give_up = |filter| {
         while !queue.is_shutdown() {
-            let mut taker = queue.taker(filter);
+            let mut taker = queue.taker(filter).unwrap();
             if let Ok(item) = taker.poll(&Blocking) {
                 put(&queue, item, to("a", "y"));
                 queue.task_done().unwrap();

@@ -194,7 +194,7 @@ impl Both<'_> {
             }
             Step::PutBack(address) => {
                 let item = model.item();
-                queue.put_back(item, address.route());
+                queue.put_back(item, address.route()).unwrap();
                 model.events.push_front((item, address));
             }
             Step::Take(filter) => {
@@ -218,7 +218,7 @@ impl Both<'_> {
                 model.unfinished = 0;
             }
             Step::Wait(filter) => {
-                let taker = queue.taker(filter.wanted());
+                let taker = queue.taker(filter.wanted()).unwrap();
                 takers.push(Waiting { taker, filter, is_woken: false });
                 self.look(self.takers.len() - 1);
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hermes_core::delegation::{
-    DelegationRegistry, Dispatched, End, NotPut, Request, Restored, Stats,
+    DelegationRegistry, Dispatched, End, NotPut, Request, Restored, Stats, Why,
 };
 use hermes_core::error::Error;
 use hermes_core::event::{Owner, Route, Selector};
@@ -204,7 +204,7 @@ impl Both {
         let selection = Selection { max_attempts: Some(ATTEMPTS), ..Selection::default() };
         Self {
             registry: Registry::new(queue.clone(), RETENTION),
-            mailbox: Mailbox::open(&queue, selection, None),
+            mailbox: Mailbox::open(&queue, selection, None).unwrap(),
             queue,
             model: Model { epochs: [1; KEYS.len()], ..Model::default() },
             ids: IDS.map(str::to_owned).to_vec(),
@@ -304,7 +304,7 @@ impl Both {
                 delayed.into_iter().for_each(|seq| self.model.enter(seq, Stage::Waiting));
             }
             Step::NewEpoch(key) => {
-                self.queue.new_epoch(KEYS[key]);
+                self.queue.new_epoch(KEYS[key]).unwrap();
                 self.model.epochs[key] += 1;
                 let records = self.model.records.values();
                 let own = records.filter(|record| record.key == key && key > 0);
@@ -450,7 +450,7 @@ impl Both {
             // One that waits is that of the restored delegation from now on, with its own event.
             let stage = self.model.records[id].stage;
             if stage.is_none() {
-                let refused = NotPut { payload: seq, waits: false };
+                let refused = NotPut { payload: seq, why: Why::Runs };
                 assert_eq!(self.registry.restore(restored), Err(refused));
             }
             return;

@@ -204,7 +204,7 @@ fn f9_an_end_that_cannot_be_written_is_delivered_from_memory() {
 fn f12_an_ack_keeps_the_event_until_it_is_written() {
     let (queue, ledger) = (Arc::new(Queue::new(0)), Arc::new(Scripted::default()));
     let handle = publish(&queue, &ledger, 7);
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     let leased = mailbox.collect(|&item| item).unwrap();
     let acking = {
         let (queue, id) = (queue.clone(), leased.id);
@@ -225,7 +225,7 @@ fn f12_an_ack_that_is_begun_ends_when_it_is_written() {
     for left in [false, true] {
         let (queue, ledger) = (Arc::new(Queue::new(0)), Arc::new(Scripted::default()));
         let handle = publish(&queue, &ledger, 7);
-        let mailbox = Mailbox::open(&queue, Selection::default(), None);
+        let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
         let id = mailbox.collect(|&item| item).unwrap().id;
         assert_eq!(queue.ack_unwritten(id), None, "it is written down");
         assert!(queue.is_held(id));
@@ -256,7 +256,7 @@ fn f12_an_ack_that_is_begun_ends_when_it_is_written() {
 #[test]
 fn an_ack_of_what_is_not_written_down_waits_for_nothing() {
     let queue = Arc::new(Queue::new(0));
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     let lease = || {
         queue.try_put(1, Route::default()).unwrap();
         mailbox.collect(|&item| item).unwrap().id
@@ -283,7 +283,7 @@ fn f9_a_dispatch_that_is_kept_without_a_row_ends_from_memory() {
     assert_eq!(ledger.told(), ["dispatch d", "withdraw d"]);
     assert_eq!(registry.running(), 1);
     assert!(finish(&registry));
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     let leased = mailbox.collect(|&item| item).unwrap();
     assert!(queue.ack(&Blocking, leased.id).held);
     assert!(ledger.told().is_empty(), "there is nothing to write to");
@@ -330,7 +330,7 @@ fn f32_a_dispatch_that_is_kept_may_be_another() {
 fn f11_an_ack_of_what_is_another_processs_says_so_and_lets_the_event_go() {
     let (queue, ledger) = (Arc::new(Queue::new(0)), Scripted::prompt());
     publish(&queue, &ledger, 7);
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     let leased = mailbox.collect(|&item| item).unwrap();
     ledger.answers(Ok(Outcome::Fenced));
     let acked = queue.ack(&Blocking, leased.id);
@@ -351,7 +351,7 @@ fn f9_a_failed_write_does_not_keep_an_acked_event() {
 fn f38_what_an_ack_could_not_write_waits_again_and_was_no_attempt() {
     let (queue, ledger) = (Arc::new(Queue::new(0)), Scripted::prompt());
     let handle = publish(&queue, &ledger, 7);
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     for stage in [Stage::Waiting, Stage::Delayed] {
         ledger.answers(Ok(Outcome::Unwritten));
         let leased = mailbox.collect(|&item| item).unwrap();
@@ -388,7 +388,7 @@ fn f38_what_an_ack_could_not_write_does_not_wait_beside_its_new_claim() {
     let (queue, registry) = registry();
     let ledger = Arc::new(Scripted::default());
     assert_eq!(restore(&registry, &ledger, 1, 1), Ok(None));
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     let leased = mailbox.collect(|&item| item).unwrap();
     let acking = {
         let queue = queue.clone();
@@ -433,7 +433,7 @@ fn f4_what_was_taken_and_is_put_back_waits_on_disk_before_anybody_can_take_it_ag
     finish(&registry);
     ledger.told();
     for put in [
-        |queue: &Queue, item| queue.put_back(item, ENDS),
+        |queue: &Queue, item| queue.put_back(item, ENDS).unwrap(),
         |queue: &Queue, item| queue.try_put(item, ENDS).unwrap(),
     ] {
         assert_eq!(queue.try_take(&Blocking, ANY), Ok(7));
@@ -460,9 +460,9 @@ fn f45_what_comes_back_after_a_new_epoch_is_parked_on_disk_too() {
     dispatch(&registry, &ledger, "d", None).unwrap();
     finish(&registry);
     assert_eq!(queue.try_take(&Blocking, ANY), Ok(7));
-    queue.new_epoch("a");
+    queue.new_epoch("a").unwrap();
     ledger.told();
-    queue.put_back(7, ENDS);
+    queue.put_back(7, ENDS).unwrap();
     assert_eq!(ledger.told(), ["reopen d", "park d"]);
     assert_eq!(registry.stage("d"), Some(Stage::Parked));
     assert_eq!((queue.len(), queue.unfinished()), (0, 0));
@@ -472,7 +472,7 @@ fn f45_what_comes_back_after_a_new_epoch_is_parked_on_disk_too() {
 fn f10_the_ledger_counts_what_was_tried_and_not_what_was_put_off() {
     let (queue, ledger) = (Arc::new(Queue::new(0)), Scripted::prompt());
     publish(&queue, &ledger, 7);
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     for how in [Return::Nack, Return::Defer, Return::Nack] {
         let leased = mailbox.collect(|&item| item).unwrap();
         assert!(queue.give_back(leased.id, how, Duration::ZERO));
@@ -524,7 +524,7 @@ fn f45_what_is_parked_at_its_end_is_parked_on_disk_too() {
     let (queue, registry) = registry();
     let ledger = Scripted::prompt();
     dispatch(&registry, &ledger, "d", None).unwrap();
-    queue.new_epoch("a");
+    queue.new_epoch("a").unwrap();
     ledger.told();
     assert!(finish(&registry));
     assert_eq!(ledger.told(), ["finish d completed ", "park d"]);
@@ -559,7 +559,7 @@ fn f45_what_another_process_parks_comes_to_nobody_any_more() {
 
     let (queue, ledger) = (Arc::new(Queue::new(0)), Scripted::prompt());
     let handle = publish(&queue, &ledger, 7);
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     let leased = mailbox.collect(|&item| item).unwrap();
     ledger.told();
     queue.park(&handle);
@@ -671,7 +671,7 @@ fn what_is_restored_while_it_waits_is_ours_under_the_new_claim() {
     let ledger = Arc::new(Scripted::default());
     assert_eq!(restore(&registry, &ledger, 1, 1), Ok(None));
     assert_eq!(restore(&registry, &ledger, 2, 2), Err(2), "it waits");
-    let mailbox = Mailbox::open(&queue, Selection::default(), None);
+    let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
     let leased = mailbox.collect(|&item| item).unwrap();
     assert_eq!(restore(&registry, &ledger, 3, 3), Err(3), "a consumer has it");
     let acking = {
@@ -738,13 +738,13 @@ fn f40_what_nobody_has_is_dropped_as_is_asked() {
             let leased = mailbox.collect(|&item| item).unwrap();
             assert!(queue.give_back(leased.id, Return::Nack, None));
         }),
-        (Stage::Parked, |queue, _| assert_eq!(queue.new_epoch("a").get(), 2)),
+        (Stage::Parked, |queue, _| assert_eq!(queue.new_epoch("a").unwrap().get(), 2)),
     ];
     for (stage, reach) in stages {
         let (queue, registry) = registry();
         let ledger = Scripted::prompt();
         let selection = Selection { max_attempts: Some(1), ..Selection::default() };
-        let mailbox = Mailbox::open(&queue, selection, None);
+        let mailbox = Mailbox::open(&queue, selection, None).unwrap();
         dispatch(&registry, &ledger, "d", None).unwrap();
         assert!(registry.drop_as_asked("d", 1).is_empty(), "it runs");
         finish(&registry);
@@ -771,7 +771,7 @@ fn f40_what_a_consumer_has_is_dropped_should_it_come_back() {
         ("dropped", |queue, id| assert!(queue.give_back(id, Return::Drop, None))),
         ("its lease is over", |queue, _| assert_eq!(queue.due(Instant::now() + 2 * HOUR), None)),
         ("a new epoch, then a nack", |queue, id| {
-            queue.new_epoch("a");
+            queue.new_epoch("a").unwrap();
             assert!(queue.give_back(id, Return::Nack, None));
         }),
     ];
@@ -782,7 +782,7 @@ fn f40_what_a_consumer_has_is_dropped_should_it_come_back() {
             dispatch(&registry, &ledger, "d", None).unwrap();
             finish(&registry);
             let selection = Selection { max_attempts, ..Selection::default() };
-            let mailbox = Mailbox::open(&queue, selection, Some(HOUR));
+            let mailbox = Mailbox::open(&queue, selection, Some(HOUR)).unwrap();
             let leased = mailbox.collect(|&item| item).unwrap();
             // Once or twice is the same.
             assert!(registry.drop_as_asked("d", 1).is_empty(), "{how}");
@@ -813,7 +813,7 @@ fn f40_what_is_acknowledged_while_a_drop_is_asked_for_is_delivered_or_comes_to_n
         let (queue, registry) = registry();
         let ledger = Arc::new(Scripted::default());
         assert_eq!(restore(&registry, &ledger, 1, 1), Ok(None));
-        let mailbox = Mailbox::open(&queue, Selection::default(), None);
+        let mailbox = Mailbox::open(&queue, Selection::default(), None).unwrap();
         let leased = mailbox.collect(|&item| item).unwrap();
         let acking = {
             let queue = queue.clone();

@@ -73,6 +73,20 @@ def never_began(delegation: Delegation, error: str) -> Ended:
     )
 
 
+def without_result(event: dict[str, Any]) -> dict[str, Any]:
+    """What is written down of an end where there is no memory to write its result."""
+    texts = {"goal", "context", "goals", "toolsets", "model", "summary", "error", "results"}
+    short: dict[str, Any] = {
+        key: value
+        for key, value in event.items()
+        if key not in texts and (type(value) is not str or len(value) < 1000)
+    }
+    if "results" in event:
+        short["results"] = []
+    error = "its result could not be written down: there was no memory"
+    return short | {"goal": "", "summary": None, "error": error}
+
+
 def _without_result(
     delegation: Delegation, status: str, error: str, seconds: float | None = None, **more: str
 ) -> Ended:

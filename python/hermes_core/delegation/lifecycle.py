@@ -157,19 +157,32 @@ class Lifecycle(Uncopied):
             event = redact.fields(event, delegation.redact)
         status = event["status"]
         record["status"], record["completed_at"] = status, event["completed_at"]
-        text = ""
-        if ledger is not None and ledger.keeps_texts:
-            text = json.dumps(event)
-        else:
+        keeps_text = ledger is not None and ledger.keeps_texts
+        if not keeps_text:
             delegation.event = event
-        answer = self._core.finish(
-            record["delegation_id"],
-            delegation,
-            status if type(status) is str else status_word(status),
-            event if self.max_summary is self.max_total is None else self._truncated(event),
-            text,
-            event["completed_at"],
-        )
+
+        def finish(shown: dict[str, Any], text: str) -> Any:
+            return self._core.finish(
+                record["delegation_id"],
+                delegation,
+                status if type(status) is str else status_word(status),
+                shown,
+                text,
+                event["completed_at"],
+            )
+
+        try:
+            text = json.dumps(event) if keeps_text else ""
+            is_whole = self.max_summary is self.max_total is None
+            answer = finish(event if is_whole else self._truncated(event), text)
+        except MemoryError:
+            # An end must be told: whole, from memory; it is written down without its result.
+            text = json.dumps(events.without_result(event)) if keeps_text else ""
+            answer = finish(event, text)
+            log.warning(
+                "delegation %s: no memory to write its result down; it is delivered from memory",
+                record["delegation_id"],
+            )
         # The runner's closures go now, in this frame, not when the record does.
         delegation.work = delegation.interrupt_fn = delegation.run = delegation.callables = None
         if answer is None:

@@ -176,10 +176,19 @@ class Mailbox(Uncopied):
 
         Raises:
             ValueError: the key is empty, or this is a mailbox of every owner.
+            MemoryError: there is none for it; nothing is changed.
         """
-        self._own_keys()[session_key_of(session_key)] = None
+        keys, key = self._own_keys(), session_key_of(session_key)
+        is_new = key not in keys
+        # First: where there is no memory, it is not the owner's.
         self._core.add_key(session_key)
-        self._call_listeners()
+        keys[key] = None
+        try:
+            self._call_listeners()
+        except MemoryError:
+            if is_new:
+                self.remove_key(session_key)
+            raise
 
     def remove_key(self, session_key: str) -> None:
         """Take a session key away: what waits under it goes on waiting, for another mailbox.
@@ -187,8 +196,9 @@ class Mailbox(Uncopied):
         Raises:
             ValueError: as ``add_key``.
         """
-        self._own_keys().pop(session_key_of(session_key), None)
+        keys, key = self._own_keys(), session_key_of(session_key)
         self._core.remove_key(session_key)
+        keys.pop(key, None)
 
     def _call_listeners(self) -> None:
         """What earlier processes left for its owner comes back, also later, while it is there."""

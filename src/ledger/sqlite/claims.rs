@@ -1,6 +1,6 @@
 //! The rows that an instance has claimed, and what is known of them should the file lose them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::writes::Memory;
@@ -14,9 +14,10 @@ struct Known {
     task: Option<NewDelegation>,
 }
 
-/// The rows that this instance has claimed.
+/// The rows that this instance has claimed. A tree: it grows in small pieces, which the reserve has,
+/// and what is written is noted however little memory there is.
 #[derive(Debug, Default)]
-pub(super) struct Claims(HashMap<Arc<str>, Known>);
+pub(super) struct Claims(BTreeMap<Arc<str>, Known>);
 
 impl Claims {
     /// A row is ours, and in this file.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, ErrorCode, ffi};
 
 use crate::error::Error;
 use crate::failpoint::{self, Step};
+use crate::memory::NoMemory;
 
 /// Why a step did not succeed, and so what is to be done.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl Failure {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy,
             ErrorCode::FileLockingProtocolFailed => Self::Busy,
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Damaged(reason),
+            ErrorCode::OutOfMemory => Self::Refused(Error::NoMemory),
             ErrorCode::DiskFull => Self::Refused(Error::LedgerFull { path, reason }),
             ErrorCode::SystemIoFailure
                 if matches!(errno, libc::ENOSPC | libc::EFBIG | libc::EDQUOT) =>
@@ -104,6 +106,11 @@ pub(super) fn io_error(path: &Path, reason: String) -> Error {
 /// A path as it is shown.
 pub(super) fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// That there is no memory for what SQLite gives, as SQLite says it.
+pub(super) fn no_memory(_: NoMemory) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_NOMEM), None)
 }
 
 /// Passes a step that a test may make fail, as SQLite fails.

@@ -67,7 +67,7 @@ impl AllLocked {
         fork_flag::reset();
         for held in &mut self.held {
             held.state.state().reset();
-            held.waiting.state().reset().into_iter().for_each(Job::abandon);
+            held.waiting.state().reset().for_each(Job::abandon);
             held.status.state().reset();
         }
     }

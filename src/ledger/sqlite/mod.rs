@@ -45,6 +45,7 @@ use self::writer::Writer;
 use super::clock::millis;
 use super::{Health, Ledger, Millis, Notice, Options, Receipt, Row, Which, Write};
 use crate::error::Error;
+use crate::memory;
 use crate::sync::signal::Signal;
 
 pub use self::machine::Machine;
@@ -132,13 +133,13 @@ impl Ledger for SqliteLedger {
 
     fn read(&self, which: Which<'_>) -> Result<Vec<Row>, Error> {
         let (receipt, promise) = Receipt::pending();
-        self.writer.put(Job::Read(self.user, which.into(), promise));
+        self.writer.put(Job::Read(self.user, which.try_into()?, promise));
         receipt.wait(None)
     }
 
     fn look(&self, which: Which<'_>) -> Result<Vec<Row>, Error> {
         let (receipt, promise) = Receipt::pending();
-        self.writer.put(Job::Peek(self.user, which.into(), promise));
+        self.writer.put(Job::Peek(self.user, which.try_into()?, promise));
         receipt.wait(None)
     }
 
@@ -148,7 +149,7 @@ impl Ledger for SqliteLedger {
 
     fn adopt(&self, ids: &[&str]) -> Result<Vec<Row>, Error> {
         let (receipt, promise) = Receipt::pending();
-        let ids = ids.iter().map(|id| (*id).into()).collect();
+        let ids = ids.iter().map(|id| memory::copy(id)).collect::<Result<_, _>>()?;
         self.writer.put(Job::Adopt(self.user, ids, promise));
         receipt.wait(None)
     }

@@ -1,18 +1,18 @@
 //! Rows as they are read, and taken over.
 
 use std::num::NonZeroU32;
-
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::failure::pass;
+use super::failure::{no_memory, pass};
 use super::liveness::Instances;
 use super::queries as sql;
 use crate::event::Owner;
 use crate::failpoint::Step;
 use crate::ledger::clock::Moment;
 use crate::ledger::{Claim, Holder, Millis, Row, Which};
+use crate::memory::{self, NoMemory};
 use crate::state::{Delivery, State};
 
 /// [`Which`] rows are asked for, by a thread that does not wait at the side of the one that reads.
@@ -34,17 +34,19 @@ impl Question {
     }
 }
 
-impl From<Which<'_>> for Question {
-    fn from(which: Which<'_>) -> Self {
-        match which {
-            Which::One(id) => Self::One(id.into()),
+impl TryFrom<Which<'_>> for Question {
+    type Error = NoMemory;
+
+    fn try_from(which: Which<'_>) -> Result<Self, NoMemory> {
+        Ok(match which {
+            Which::One(id) => Self::One(memory::copy(id)?),
             Which::Newest(most) => Self::Newest(most),
             Which::Running => Self::Running,
             Which::Elsewhere => Self::Elsewhere,
-            Which::ElsewhereOf(key) => Self::ElsewhereOf(key.into()),
+            Which::ElsewhereOf(key) => Self::ElsewhereOf(memory::copy(key)?),
             Which::Free => Self::Free,
             Which::Dead => Self::Dead,
-        }
+        })
     }
 }
 
@@ -181,12 +183,18 @@ fn to_row(row: &rusqlite::Row<'_>, reader: Reader<'_>) -> rusqlite::Result<Row> 
 
 /// A text, also one with bytes that the disk has changed.
 fn text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Box<str>> {
-    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into())
+    copied(row.get_ref(column)?.as_bytes()?)
 }
 
 fn optional_text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Box<str>>> {
-    let bytes = row.get_ref(column)?.as_bytes_or_null()?;
-    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into()))
+    row.get_ref(column)?.as_bytes_or_null()?.map(copied).transpose()
+}
+
+fn copied(bytes: &[u8]) -> rusqlite::Result<Box<str>> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => memory::copy(text).map_err(no_memory),
+        Err(_) => Ok(String::from_utf8_lossy(bytes).into()),
+    }
 }
 
 fn state(name: &str) -> State {

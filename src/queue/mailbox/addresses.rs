@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use crate::queue::names::NameId;
+use crate::memory::{self, NoMemory, Room};
+use crate::queue::names::{Name, NameId};
 use crate::queue::routes::{Place, Routes};
 use crate::queue::schedule::MAX_ATTEMPTS;
-use crate::queue::waiters::{Places, Ticket};
+use crate::queue::waiters::{Places, Ticket, Waiters};
 
 pub(in crate::queue) type Set<T> = HashSet<T, foldhash::fast::RandomState>;
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -58,39 +59,92 @@ pub(in crate::queue) struct MailboxState {
 }
 
 impl MailboxState {
-    pub(in crate::queue) fn new(routes: &mut Routes, selection: Selection<'_>) -> Self {
-        let Routes { owners, kinds, .. } = routes;
-        let nobodys = selection.unaddressed.iter();
+    /// A mailbox of these addresses.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(in crate::queue) fn new(
+        routes: &mut Routes,
+        selection: Selection<'_>,
+    ) -> Result<Self, NoMemory> {
         let mut mailbox = Self {
-            keys: selection
-                .session_keys
-                .map(|keys| keys.iter().map(|key| owners.acquire(key)).collect()),
-            kinds: selection
-                .types
-                .map(|types| types.iter().map(|kind| kinds.acquire(kind)).collect()),
-            nobodys: nobodys.map(|kind| (owners.acquire(""), kinds.acquire(kind))).collect(),
+            keys: selection.session_keys.map(|_| Vec::new()),
+            kinds: selection.types.map(|_| Vec::new()),
+            nobodys: Vec::new(),
             full: Vec::new(),
             places: Places::ALL,
             waiting: BTreeSet::new(),
         };
-        mailbox.update();
-        mailbox
+        let named = mailbox.name(routes, selection).and_then(|()| mailbox.all_places());
+        match named {
+            Ok(places) => mailbox.places = places,
+            Err(error) => {
+                mailbox.release(routes);
+                return Err(error);
+            }
+        }
+        Ok(mailbox)
     }
 
-    pub(in crate::queue) fn update(&mut self) {
-        let owners: Vec<_> = match &self.keys {
-            None => vec![None],
-            Some(keys) => keys.iter().copied().map(Some).collect(),
-        };
-        let kinds: Vec<_> = match &self.kinds {
-            None => vec![None],
-            Some(kinds) => kinds.iter().copied().map(Some).collect(),
-        };
-        let own = owners.iter().flat_map(|&owner| kinds.iter().map(move |&kind| (owner, kind)));
-        let nobodys = self.nobodys.iter().map(|&(owner, kind)| (Some(owner), Some(kind)));
-        let filed = own.chain(nobodys).map(Place::Filed);
-        let full = self.full.iter().copied().map(Place::Full);
-        self.places = Places::of(filed.chain(full).collect());
+    /// Takes the names that it is to know into use; on an error, some of them.
+    fn name(&mut self, routes: &mut Routes, selection: Selection<'_>) -> Result<(), NoMemory> {
+        let others = routes.reserved();
+        if let (Some(keys), Some(of)) = (&mut self.keys, selection.session_keys) {
+            keys.room_for(of.len())?;
+            for key in of {
+                keys.push(routes.owners.acquire(Name::Text(key), others)?);
+            }
+        }
+        if let (Some(kinds), Some(of)) = (&mut self.kinds, selection.types) {
+            kinds.room_for(of.len())?;
+            for kind in of {
+                kinds.push(routes.kinds.acquire(Name::Text(kind), 0)?);
+            }
+        }
+        self.nobodys.room_for(selection.unaddressed.len())?;
+        for kind in selection.unaddressed {
+            if let (Some(owner), Some(kind)) =
+                routes.acquire_names(Some(Name::Text("")), Some(kind))?
+            {
+                self.nobodys.push((owner, kind));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where its events wait, by the names that it has now.
+    fn all_places(&self) -> Result<Places, NoMemory> {
+        let count = |names: &Option<Vec<NameId>>| names.as_ref().map_or(1, Vec::len);
+        let of =
+            |names: &Option<Vec<NameId>>, number: usize| names.as_ref().map(|names| names[number]);
+        let (owners, kinds) = (count(&self.keys), count(&self.kinds));
+        let all = owners.saturating_mul(kinds);
+        let mut places = Vec::new();
+        places.room_for(all.saturating_add(self.nobodys.len() + self.full.len()))?;
+        for owner in (0..owners).map(|number| of(&self.keys, number)) {
+            let kinds = (0..kinds).map(|number| of(&self.kinds, number));
+            places.extend(kinds.map(|kind| Place::Filed((owner, kind))));
+        }
+        let nobodys = self.nobodys.iter();
+        places.extend(nobodys.map(|&(owner, kind)| Place::Filed((Some(owner), Some(kind)))));
+        places.extend(self.full.iter().copied().map(Place::Full));
+        Ok(Places::of(places))
+    }
+
+    /// Has its events wait where its names say from now on.
+    ///
+    /// # Errors
+    /// [`NoMemory`]; they wait where they did.
+    pub(in crate::queue) fn update(&mut self) -> Result<(), NoMemory> {
+        self.places = self.all_places()?;
+        Ok(())
+    }
+
+    /// Has those who wait at it look again.
+    pub(in crate::queue) fn wake(&mut self, takers: &mut Waiters) {
+        for ticket in std::mem::take(&mut self.waiting) {
+            takers.wake(ticket);
+        }
     }
 
     /// Whether its kinds let an event of this kind in.
@@ -99,17 +153,40 @@ impl MailboxState {
     }
 
     /// Gives it a full address, whose use is the caller's until now.
-    pub(in crate::queue) fn add_full(&mut self, full: NameId) {
+    ///
+    /// # Errors
+    /// [`NoMemory`]; nothing is changed.
+    pub(in crate::queue) fn add_full(&mut self, full: NameId) -> Result<(), NoMemory> {
+        self.full.room_for(1)?;
         self.full.push(full);
-        self.update();
+        let updated = self.update();
+        if updated.is_err() {
+            self.full.pop();
+        }
+        updated
     }
 
     /// Takes those of these full addresses away that it has; their uses are the caller's then.
-    pub(in crate::queue) fn remove_full(&mut self, idle: &Set<NameId>) -> Vec<NameId> {
-        let (removed, kept) = self.full.iter().partition(|full| idle.contains(full));
-        self.full = kept;
-        self.update();
-        removed
+    ///
+    /// # Errors
+    /// [`NoMemory`]; nothing is changed.
+    pub(in crate::queue) fn remove_full(
+        &mut self,
+        idle: &Set<NameId>,
+    ) -> Result<Vec<NameId>, NoMemory> {
+        let mut removed = Vec::new();
+        removed.room_for(self.full.iter().filter(|full| idle.contains(full)).count())?;
+        if removed.capacity() == 0 {
+            return Ok(removed);
+        }
+        let before = memory::list(self.full.iter().copied())?;
+        self.full.retain(|full| !idle.contains(full));
+        if let Err(error) = self.update() {
+            self.full = before;
+            return Err(error);
+        }
+        removed.extend(before.into_iter().filter(|full| idle.contains(full)));
+        Ok(removed)
     }
 
     pub(in crate::queue) fn release(&self, routes: &mut Routes) {
@@ -137,6 +214,17 @@ pub(in crate::queue) struct Predicate {
     pub(in crate::queue) known: Set<NameId>,
 }
 
+impl Predicate {
+    /// Has room for so many addresses.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(in crate::queue) fn room_for(&mut self, addresses: usize) -> Result<(), NoMemory> {
+        self.undecided.room_for(addresses.saturating_sub(self.undecided.len()))?;
+        self.known.room_for(addresses.saturating_sub(self.known.len()))
+    }
+}
+
 /// The owner predicates of a queue's mailboxes.
 #[derive(Debug, Default)]
 pub(in crate::queue) struct Predicates {
@@ -147,6 +235,17 @@ pub(in crate::queue) struct Predicates {
 }
 
 impl Predicates {
+    /// Has room for so many addresses to be asked of, by each.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(in crate::queue) fn room_for(&mut self, addresses: usize) -> Result<(), NoMemory> {
+        for predicate in self.by_mailbox.values_mut() {
+            predicate.room_for(addresses)?;
+        }
+        self.knowing.room_for(addresses.saturating_sub(self.knowing.len()))
+    }
+
     /// Whether a mailbox's predicate has an address to be asked of.
     pub(in crate::queue) fn is_undecided(&self, id: MailboxId) -> bool {
         self.by_mailbox.get(&id).is_some_and(|predicate| !predicate.undecided.is_empty())

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::memory::{self, Room};
 use crate::queue::handle::Handle;
-use crate::queue::names::NameId;
+use crate::queue::names::Name;
 use crate::queue::settle::{Leased, Terms};
 use crate::queue::state::{CompletionQueue, State};
 use crate::queue::waiters::Places;
@@ -26,9 +27,8 @@ pub use self::collector::Collector;
 impl<T> State<T> {
     /// Has those who wait at a mailbox look again.
     pub(in crate::queue) fn wake_mailbox(&mut self, id: MailboxId) {
-        let Some(mailbox) = self.mailboxes.get_mut(&id) else { return };
-        for ticket in std::mem::take(&mut mailbox.waiting) {
-            self.takers.wake(ticket);
+        if let Some(mailbox) = self.mailboxes.get_mut(&id) {
+            mailbox.wake(&mut self.takers);
         }
     }
 
@@ -60,21 +60,26 @@ pub struct Mailbox<T> {
 
 impl<T> Mailbox<T> {
     /// Opens a mailbox whose leases end by themselves after `lease`; `None` has them last.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
     pub fn open(
         queue: &Arc<CompletionQueue<T>>,
         selection: Selection<'_>,
         lease: Option<Duration>,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let id = queue.ticket();
         let mut state = queue.state.0.lock();
-        let mailbox = MailboxState::new(&mut state.events.routes, selection);
+        state.mailboxes.room_for(1)?;
+        let predicate = selection.has_predicate.then(|| state.new_predicate()).transpose()?;
+        let mailbox = MailboxState::new(&mut state.events.routes, selection)?;
         state.mailboxes.insert(id, mailbox);
-        if selection.has_predicate {
+        if let Some(predicate) = predicate {
             queue.predicates.fetch_add(1, Ordering::AcqRel);
-            state.add_predicate(id);
+            state.add_predicate(id, predicate);
         }
         drop(state);
-        Self { queue: queue.clone(), id, lease, max_attempts: selection.max_attempts }
+        Ok(Self { queue: queue.clone(), id, lease, max_attempts: selection.max_attempts })
     }
 
     pub(super) fn id(&self) -> MailboxId {
@@ -87,44 +92,55 @@ impl<T> Mailbox<T> {
     }
 
     /// Gives it one more session key: what waits under it is its owner's from now on.
-    pub fn add_key(&self, session_key: &str) {
-        self.change_keys(session_key, |keys, key| {
-            let is_new = !keys.contains(&key);
-            if is_new {
-                keys.push(key);
-            }
-            // How many uses of the name are left over.
-            usize::from(!is_new)
-        });
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn add_key(&self, session_key: &str) -> Result<(), Error> {
+        let mut guard = self.queue.state.0.lock();
+        let state = &mut *guard;
+        let Some(mailbox) = state.mailboxes.get_mut(&self.id) else { return Ok(()) };
+        let Some(keys) = &mut mailbox.keys else { return Ok(()) };
+        let routes = &mut state.events.routes;
+        if routes.owners.find(session_key).is_some_and(|key| keys.contains(&key)) {
+            return Ok(());
+        }
+        keys.room_for(1)?;
+        let others = routes.reserved();
+        let key = routes.owners.acquire(Name::Text(session_key), others)?;
+        keys.push(key);
+        if let Err(error) = mailbox.update() {
+            mailbox.keys.as_mut().map(Vec::pop);
+            routes.owners.release(key);
+            return Err(error.into());
+        }
+        state.wake_mailbox(self.id);
+        Ok(())
     }
 
     /// Takes a session key away: what waits under it goes on waiting.
-    pub fn remove_key(&self, session_key: &str) {
-        self.change_keys(session_key, |keys, key| {
-            let before = keys.len();
-            keys.retain(|&other| other != key);
-            1 + before - keys.len()
-        });
-    }
-
-    fn change_keys(
-        &self,
-        session_key: &str,
-        change: impl FnOnce(&mut Vec<NameId>, NameId) -> usize,
-    ) {
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`]: it keeps the key.
+    pub fn remove_key(&self, session_key: &str) -> Result<(), Error> {
         let mut guard = self.queue.state.0.lock();
         let state = &mut *guard;
-        let Some(mailbox) = state.mailboxes.get_mut(&self.id) else { return };
-        let Some(keys) = &mut mailbox.keys else { return };
-        let owners = &mut state.events.routes.owners;
-        let key = owners.acquire(session_key);
-        let unused = change(keys, key);
-        mailbox.update();
+        let Some(mailbox) = state.mailboxes.get_mut(&self.id) else { return Ok(()) };
+        let Some(keys) = &mut mailbox.keys else { return Ok(()) };
+        let Some(key) = state.events.routes.owners.find(session_key) else { return Ok(()) };
+        // It has a key once, but for those that it was opened with.
+        let before = memory::list(keys.iter().copied())?;
+        keys.retain(|&other| other != key);
+        let uses = before.len() - keys.len();
+        if let Err(error) = mailbox.update() {
+            mailbox.keys = Some(before);
+            return Err(error.into());
+        }
         // First out of the lists of those who wait, then the names.
         state.wake_mailbox(self.id);
-        for _ in 0..unused {
+        for _ in 0..uses {
             state.events.routes.owners.release(key);
         }
+        Ok(())
     }
 
     /// How many events wait for it.

@@ -6,6 +6,7 @@
 
 use super::Mailbox;
 use super::addresses::{MailboxId, Predicate, Question, Set};
+use crate::memory::{NoMemory, Room};
 use crate::queue::names::NameId;
 use crate::queue::routes::{Arrival, Place};
 use crate::queue::state::{CompletionQueue, State};
@@ -26,61 +27,96 @@ impl<T> State<T> {
         {
             return;
         }
-        let mut asked = Vec::new();
-        for (&id, predicate) in &mut self.predicates.by_mailbox {
+        let Self { events, predicates, mailboxes, takers, .. } = self;
+        for (&id, predicate) in &mut predicates.by_mailbox {
             if !predicate.known.insert(full) {
                 continue;
             }
-            self.events.routes.full.again(full);
+            events.routes.full.again(full);
             // The address has the kind in it: what is not the mailbox's kind is not its own.
-            if self.mailboxes.get(&id).is_some_and(|mailbox| mailbox.is_for_kind(kind)) {
+            let mailbox = mailboxes.get_mut(&id).filter(|mailbox| mailbox.is_for_kind(kind));
+            if let Some(mailbox) = mailbox {
                 predicate.undecided.push_back(full);
-                asked.push(id);
+                mailbox.wake(takers);
             }
         }
-        self.predicates.knowing.insert(full, count);
-        for id in asked {
-            self.wake_mailbox(id);
-        }
+        predicates.knowing.insert(full, count);
         if self.predicates.knowing.len() > self.predicates.sweep_at.max(KEPT) {
-            self.sweep_decided();
+            // Without memory for that they stay known.
+            let _ = self.sweep_decided();
         }
+    }
+
+    /// Has room for the addresses of all events to be asked of: of those that are reserved too, and of
+    /// one more.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(in crate::queue) fn room_for_questions(&mut self) -> Result<(), NoMemory> {
+        self.predicates.room_for(self.addresses() + 1)
+    }
+
+    fn addresses(&self) -> usize {
+        self.events.routes.full.len() + self.events.routes.reserved()
     }
 
     /// Forgets the addresses that no event waits under, those that are owned too: with their next
     /// event they are asked of again.
-    fn sweep_decided(&mut self) {
-        let is_idle = |full: &NameId| self.events.list(Place::Full(*full)).next().is_none();
-        let idle: Set<_> = self.predicates.knowing.keys().copied().filter(is_idle).collect();
-        self.predicates.knowing.retain(|full, _| !idle.contains(full));
-        let mut unused = Vec::new();
-        let mut lessened = Vec::new();
-        for (&id, predicate) in &mut self.predicates.by_mailbox {
+    fn sweep_decided(&mut self) -> Result<(), NoMemory> {
+        let Self { events, predicates, mailboxes, takers, .. } = self;
+        let mut idle = Set::default();
+        idle.room_for(predicates.knowing.len())?;
+        let is_idle = |full: &NameId| events.list(Place::Full(*full)).next().is_none();
+        idle.extend(predicates.knowing.keys().copied().filter(is_idle));
+        predicates.knowing.retain(|full, _| !idle.contains(full));
+        for (id, predicate) in &mut predicates.by_mailbox {
             predicate.undecided.retain(|full| !idle.contains(full));
-            unused.extend(idle.iter().filter(|full| predicate.known.remove(full)));
-            let disowned = self.mailboxes.get_mut(&id).map(|mailbox| mailbox.remove_full(&idle));
-            if let Some(disowned) = disowned.filter(|disowned| !disowned.is_empty()) {
-                unused.extend(disowned);
-                lessened.push(id);
+            for &full in idle.iter().filter(|full| predicate.known.remove(full)) {
+                events.routes.full.release(full);
+            }
+            let Some(mailbox) = mailboxes.get_mut(id) else { continue };
+            // Without memory it goes on owning them.
+            let disowned = mailbox.remove_full(&idle).unwrap_or_default();
+            if !disowned.is_empty() {
+                // First out of the lists of those who wait, then the names.
+                mailbox.wake(takers);
+            }
+            for full in disowned {
+                events.routes.full.release(full);
             }
         }
-        // First out of the lists of those who wait, then the names.
-        for id in lessened {
-            self.wake_mailbox(id);
-        }
-        for full in unused {
-            self.events.routes.full.release(full);
-        }
-        self.predicates.sweep_at = 2 * self.predicates.knowing.len();
+        predicates.sweep_at = 2 * predicates.knowing.len();
+        Ok(())
     }
 
-    /// Gives a mailbox an owner predicate, which is to be asked of everything that waits.
-    pub(in crate::queue) fn add_predicate(&mut self, id: MailboxId) {
-        self.predicates.by_mailbox.insert(id, Predicate::default());
-        let waiting: Vec<_> = self.events.waiting().collect();
-        for index in waiting {
-            self.ask_owners(index);
-        }
+    /// What a mailbox with an owner predicate needs, for one that is about to be opened: what waits,
+    /// which it is to be asked of.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(in crate::queue) fn new_predicate(&mut self) -> Result<(Predicate, Vec<u32>), NoMemory> {
+        let addresses = self.addresses();
+        let mut predicate = Predicate::default();
+        predicate.room_for(addresses)?;
+        self.predicates.by_mailbox.room_for(1)?;
+        self.predicates.room_for(addresses)?;
+        // There may be none so far.
+        let reserved = self.events.routes.reserved();
+        self.events.routes.full.room_for(reserved)?;
+        let mut waiting = Vec::new();
+        waiting.room_for(self.events.waiting().count())?;
+        waiting.extend(self.events.waiting());
+        Ok((predicate, waiting))
+    }
+
+    /// Gives a mailbox an owner predicate.
+    pub(in crate::queue) fn add_predicate(
+        &mut self,
+        id: MailboxId,
+        (predicate, waiting): (Predicate, Vec<u32>),
+    ) {
+        self.predicates.by_mailbox.insert(id, predicate);
+        waiting.into_iter().for_each(|index| self.ask_owners(index));
     }
 
     /// Takes it away; whether there was one.
@@ -107,22 +143,32 @@ impl<T> State<T> {
         }
     }
 
-    fn answer(&mut self, id: MailboxId, full: NameId, is_own: Option<bool>) {
-        let Some(predicate) = self.predicates.by_mailbox.get_mut(&id) else { return };
+    fn answer(
+        &mut self,
+        id: MailboxId,
+        full: NameId,
+        is_own: Option<bool>,
+    ) -> Result<(), NoMemory> {
+        let Some(predicate) = self.predicates.by_mailbox.get_mut(&id) else { return Ok(()) };
         if !predicate.known.contains(&full) || predicate.undecided.contains(&full) {
-            return;
+            return Ok(());
         }
-        match is_own {
-            Some(false) => return,
-            None => predicate.undecided.push_front(full),
-            Some(true) => {
+        let mut answered = Ok(());
+        if is_own == Some(false) {
+            return answered;
+        }
+        if let (Some(true), Some(mailbox)) = (is_own, self.mailboxes.get_mut(&id)) {
+            answered = mailbox.add_full(full);
+            if answered.is_ok() {
                 self.events.routes.full.again(full);
-                if let Some(mailbox) = self.mailboxes.get_mut(&id) {
-                    mailbox.add_full(full);
-                }
             }
         }
+        if is_own.is_none() || answered.is_err() {
+            // It was taken out of there, and there is room for it still.
+            predicate.undecided.push_front(full);
+        }
         self.wake_mailbox(id);
+        answered
     }
 }
 
@@ -137,15 +183,20 @@ impl<T> CompletionQueue<T> {
     }
 
     /// Files an event under its whole address, if it is still there.
-    pub fn file(&self, (index, seq): (u32, i64), full: &str) {
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn file(&self, (index, seq): (u32, i64), full: &str) -> Result<(), NoMemory> {
         let mut state = self.state.0.lock();
         if !state.events.is_unfiled(index) || state.events.seq(index) != seq {
-            return;
+            return Ok(());
         }
-        state.events.file(index, full);
+        state.room_for_questions()?;
+        state.events.file(index, full)?;
         if state.events.stage(index) == Some(Stage::Waiting) {
             state.ask_owners(index);
         }
+        Ok(())
     }
 }
 
@@ -158,8 +209,11 @@ impl<T> Mailbox<T> {
     }
 
     /// Says whether the host owns an address; `None` asks again.
-    pub fn answer(&self, address: u32, is_own: Option<bool>) {
+    ///
+    /// # Errors
+    /// [`NoMemory`]: it is asked again.
+    pub fn answer(&self, address: u32, is_own: Option<bool>) -> Result<(), NoMemory> {
         let mut state = self.queue().state.0.lock();
-        state.answer(self.id(), NameId::of_number(address), is_own);
+        state.answer(self.id(), NameId::of_number(address), is_own)
     }
 }

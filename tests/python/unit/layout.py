@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[3]
 # The rooms, floor by floor, from the ground up. A file imports from its own room and from lower
 # floors; two rooms of one floor do not know each other.
 RUST_FLOORS = (
-    ("error", "event", "failpoint", "memory", "state"),
+    ("error", "failpoint", "state"),
+    ("memory",),
+    ("event",),
     ("sync",),
     ("ledger", "text"),
     ("queue",),
