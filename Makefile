@@ -9,7 +9,7 @@ COUNT ?= 1000000
 # What is compared with a later gateway, too: the shapes that 0.17.0 does not have.
 LATER := $(addprefix tests/python/differential/test_,batches.py deliveries.py failure_classes.py registry.py)
 # What is about the claims that 0.19.0 has.
-CLAIMS := $(addprefix tests/python/gateway/test_,claims.py claims_switches.py)
+CLAIMS := $(wildcard tests/python/gateway/test_claims*.py)
 
 .PHONY: help run test test-rust test-python test-pythons differential loom loom-long proptest-long fuzz \
     check format bench instructions instructions-record wheel storm leaks crash soak valgrind clean env \

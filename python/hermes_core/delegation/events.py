@@ -74,7 +74,7 @@ def never_began(delegation: Delegation, error: str) -> Ended:
 
 
 def without_result(event: dict[str, Any]) -> dict[str, Any]:
-    """What is written down of an end where there is no memory to write its result."""
+    """What is written down of an end where there is no memory for its result."""
     texts = {"goal", "context", "goals", "toolsets", "model", "summary", "error", "results"}
     short: dict[str, Any] = {
         key: value
@@ -83,7 +83,7 @@ def without_result(event: dict[str, Any]) -> dict[str, Any]:
     }
     if "results" in event:
         short["results"] = []
-    error = "its result could not be written down: there was no memory"
+    error = "there was no memory for its result"
     return short | {"goal": "", "summary": None, "error": error}
 
 

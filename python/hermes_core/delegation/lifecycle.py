@@ -154,7 +154,11 @@ class Lifecycle(Uncopied):
         record, ledger = delegation.record, delegation.ledger
         event, delegation.result = ended
         if delegation.redact is not None:
-            event = redact.fields(event, delegation.redact)
+            try:
+                event = redact.fields(event, delegation.redact)
+            except MemoryError:
+                # Told without its result, before what is not redacted.
+                event = redact.fields(events.without_result(event), delegation.redact)
         status = event["status"]
         record["status"], record["completed_at"] = status, event["completed_at"]
         keeps_text = ledger is not None and ledger.keeps_texts

@@ -97,7 +97,12 @@ class Deliveries:
     def complete_completion_delivery(self, delegation_id: str, claim_id: str) -> bool:
         """Acknowledge a claimed result; False if this claim is not the last one."""
         if self._is_hosts(delegation_id):
-            return self._rows.end_claim("complete_completion_delivery", delegation_id, claim_id)
+            completed = self._rows.end_claim(
+                "complete_completion_delivery", delegation_id, claim_id
+            )
+            if completed:
+                self._settle(delegation_id)
+            return completed
         completed = self._claims.complete(delegation_id, claim_id)
         if completed:
             self._hand_back.also(delegation_id, "mark_completion_delivered")
@@ -106,7 +111,7 @@ class Deliveries:
     def release_completion_delivery(self, delegation_id: str, claim_id: str) -> bool:
         """Have a claimed result wait again; False if this claim is not the last one."""
         if self._is_hosts(delegation_id):
-            if self._hand_back.is_under_way(delegation_id):
+            if isinstance(delegation_id, str):
                 self._claims.release(delegation_id, claim_id)
             return self._rows.end_claim("release_completion_delivery", delegation_id, claim_id)
         released = self._claims.release(delegation_id, claim_id)
@@ -117,7 +122,10 @@ class Deliveries:
     def mark_completion_delivered(self, delegation_id: str) -> bool:
         """Acknowledge a result, whoever has it; False if it was."""
         if self._is_hosts(delegation_id):
-            return bool(self._rows.call("mark_completion_delivered", delegation_id))
+            marked = bool(self._rows.call("mark_completion_delivered", delegation_id))
+            if marked:
+                self._settle(delegation_id)
+            return marked
         marked = self._claims.mark_delivered(delegation_id)
         if marked:
             self._hand_back.also(delegation_id, "mark_completion_delivered")
@@ -141,6 +149,11 @@ class Deliveries:
         What waits there, or is a consumer's claim, does not come again.
         """
         return self._restored.bring_all(target_queue)
+
+    def _settle(self, name: Any) -> None:
+        """Acknowledge a result here, too, that was delivered by the row it was handed back to."""
+        if isinstance(name, str) and self._claims.knows(name):
+            self._claims.mark_delivered(name)
 
     def _is_hosts(self, name: Any) -> bool:
         """Whether the gateway's own functions answer for a delegation."""

@@ -33,47 +33,47 @@ class HandBack:
         self._registry = registry
         self._claims = claims
         self._rows = rows
-        #: By delegation: the home of the row that it has, or is about to have.
-        self._homes: dict[str, Path] = {}
 
     def write(self) -> None:
-        """Give each result that is undelivered a row of the gateway's."""
-        ended = {
-            name: delegation
-            for delegation, _, delivery in self._registry._core.rows()
-            if delivery == "pending"
-            and (name := delegation.record["delegation_id"]) not in self._homes
-        }
-        self._homes.update((name, _home_for(one)) for name, one in ended.items())
-        events = {name: self._registry.event(name) for name in ended}
-        left = self._rows.write(
-            (self._homes[name], one.record, event)
-            for name, one in ended.items()
-            if (event := events[name]) is not None
-        )
-        for name in ended:
-            if name not in left:
-                self._follow_up(name)
-            self._rows.note(name, self._homes[name])
+        """Give each result that is undelivered a row of the gateway's, if it has none yet."""
+        begun: dict[str, tuple[Path, Delegation]] = {}
+        for delegation, _, delivery in self._registry._core.rows():
+            name = delegation.record["delegation_id"]
+            if delivery != "pending":
+                continue
+            home = _home_for(delegation)
+            if self._rows.begin(name, home):
+                begun[name] = home, delegation
+            elif self._rows.has(name):
+                self._note_claim(name)
+        try:
+            events = {name: self._registry.event(name) for name in begun}
+            left = self._rows.write(
+                (home, one.record, event)
+                for name, (home, one) in begun.items()
+                if (event := events[name]) is not None
+            )
+            for name in begun:
+                if name not in left:
+                    self._follow_up(name)
+        finally:
+            for name, (home, _) in begun.items():
+                self._rows.note(name, home)
 
     def leaving(self) -> Iterator[Delivery]:
         """Yield what goes to the gateway's queue, each to be acknowledged once it is there.
 
         What has ended since `write` stays: it has no row yet.
         """
-        return self._claims.leaving(self._homes.__contains__)
+        return self._claims.leaving(self._rows.has)
 
     def also(self, name: str, function: str, *arguments: Any) -> None:
         """Do to the row what was done to one of our results, if it is being handed back.
 
         It was done, whether or not the row can be written.
         """
-        if (home := self._homes.get(name)) is not None:
+        if (home := self._rows.home_of(name)) is not None:
             self._rows.attempt(home, function, name, *arguments)
-
-    def is_under_way(self, name: Any) -> bool:
-        """Say whether a result is being handed back."""
-        return isinstance(name, str) and name in self._homes
 
     def forget(self, name: str) -> bool:
         """Forget one of ours that was handed back: it is the gateway's; whether there was one."""
@@ -81,14 +81,18 @@ class HandBack:
 
     def _follow_up(self, name: str) -> None:
         """Have the row say what consumers did while it was written."""
+        self._note_claim(name)
+        known = self._registry._core.get(name)
+        if known is not None and known[2] != "pending":
+            self.also(name, "mark_completion_delivered")
+
+    def _note_claim(self, name: str) -> None:
+        """Have the row say that a consumer has claimed the result."""
         token = self._claims.token_of(name)
         if token is not None:
             self.also(name, "claim_completion_delivery", token)
             if self._claims.token_of(name) != token:
                 self.also(name, "release_completion_delivery", token)
-        known = self._registry._core.get(name)
-        if known is not None and known[2] != "pending":
-            self.also(name, "mark_completion_delivered")
 
 
 def _home_for(delegation: Delegation) -> Path:

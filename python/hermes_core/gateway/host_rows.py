@@ -48,6 +48,9 @@ _lock = forked.lock(sys.modules[__name__])
 #: By delegation: the home of its row, where that is another than the process's, or was asked for.
 #: They outlast a stay of the core, as the rows do.
 _homes: dict[str, Path] = {}
+#: By delegation whose row is being written: the home that it is to be in.
+_begun: dict[str, Path] = {}
+forked.in_child(sys.modules[__name__], lambda _: _begun.clear())
 
 
 class HostRows:
@@ -71,6 +74,24 @@ class HostRows:
         """Remember in which home a delegation has its row."""
         with _lock:
             _homes.setdefault(name, home)
+            _begun.pop(name, None)
+
+    def home_of(self, name: str) -> Path | None:
+        """Return the home of a row that is known of, or is being written."""
+        with _lock:
+            return _begun.get(name) or _homes.get(name)
+
+    def begin(self, name: str, home: Path) -> bool:
+        """Say whether the caller is to write a delegation's row, and then to `note` it.
+
+        False where it has one, or another writes it: each is written once, or what consumers did to
+        it since would be undone.
+        """
+        with _lock:
+            if name in _homes or name in _begun:
+                return False
+            _begun[name] = home
+            return True
 
     def note_put(self, event: Any) -> None:
         """Remember the home of an event that the gateway puts in the context of its delegation."""

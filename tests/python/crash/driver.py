@@ -109,11 +109,12 @@ class Life:
             os._exit(1)
 
     def dispatch(self, rng: random.Random) -> None:
-        """Start a delegation; some under a key that another life has used, too."""
+        """Start a delegation; some wait for capacity, some have a key that another life has used."""
         goal = f"{rng.randrange(1 << 48):012x}"
         key = f"key-{rng.randrange(20)}" if rng.random() < 0.2 else None
         seconds = rng.choice((0.0, 0.0, 0.0, rng.random() / 20))
         fails = rng.random() < 0.1
+        waits = rng.random() < 0.3
 
         def runner() -> dict[str, Any]:
             self.note("runs", goal)
@@ -128,6 +129,7 @@ class Life:
                 runner=runner,
                 session_key=SESSIONS[0] if key else rng.choice(SESSIONS),
                 idempotency_key=key,
+                on_capacity="queue" if waits else "reject",
             )
         except hc.AtCapacity:
             self.pause(0.002)

@@ -272,6 +272,22 @@ def test_what_was_handed_back_stays_the_gateways(host: Host) -> None:
     assert rest(host.queue) == []
 
 
+def test_what_has_a_row_by_now_is_not_written_again(host: Host) -> None:
+    """As whoever sweeps after an uninstall may meet the next install."""
+    gateway.install()
+    name = run(host)
+    swap = queue_swap._swap
+    assert swap is not None
+    assert swap.leases is not None
+    swap.leases.write()
+    deliver(host, host.queue.get_nowait())
+    assert state(host, name) == "delivered"
+    gateway.uninstall()
+    assert state(host, name) == "delivered"
+    assert [host.registry.claim_event_delivery(event, "b") for event in rest(host.queue)] == []
+    assert delivery(name) == "delivered"
+
+
 def test_consumers_at_work_get_each_result_once_whatever_is_switched(host: Host) -> None:
     """Two consumers claim and complete, one delegates, and one switches on and off."""
     done: list[str] = []

@@ -355,3 +355,23 @@ def test_the_address_stays() -> None:
     event = queue.get(timeout=10)
     assert (event["session_key"], event["parent_session_id"]) == ("b", "c")
     assert (event["origin_ui_session_id"], event["delegation_id"]) == ("d", handle.id)
+
+
+def test_f9_an_end_that_cannot_be_redacted_for_want_of_memory_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """F9, F34: without its result, which nobody has made safe."""
+    whole = _redact.replace_texts
+
+    def replace(values: list[Any], *arguments: Any) -> Any:
+        if any(type(value) is str and len(value) > 1_000 for value in values):
+            raise MemoryError
+        return whole(values, *arguments)
+
+    monkeypatch.setattr(_redact, "replace_texts", replace)
+    registry = hc.DelegationRegistry(redact=hide)
+    registry.dispatch(goal="g", runner=lambda: {"summary": CANARY + "x" * 2_000}, session_key="a")
+    event = registry.queue.get(timeout=50)
+    assert (event["summary"], event["session_key"]) == (None, "a")
+    assert "no memory" in event["error"]
+    assert is_clean(event)
