@@ -109,7 +109,7 @@ class Life:
             os._exit(1)
 
     def dispatch(self, rng: random.Random) -> None:
-        """Start a delegation; some wait for capacity, some have a key that another life has used."""
+        """Start a delegation; some wait for capacity, some have a key that another life used."""
         goal = f"{rng.randrange(1 << 48):012x}"
         key = f"key-{rng.randrange(20)}" if rng.random() < 0.2 else None
         seconds = rng.choice((0.0, 0.0, 0.0, rng.random() / 20))
