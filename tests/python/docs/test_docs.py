@@ -250,11 +250,12 @@ def examples() -> list[tuple[str, str]]:
 
 
 def modules() -> list[Any]:
-    """Return the package's modules, but for those that need something else or run at import."""
+    """Return the package's modules, but for those that do their work as they are imported."""
     names = [info.name for info in pkgutil.walk_packages(hermes_core.__path__, "hermes_core.")]
+    at_work = ("hermes_core.__main__", "hermes_core.gateway.direct")
     return [
         hermes_core,
-        *(importlib.import_module(name) for name in names if not name.endswith("__main__")),
+        *(importlib.import_module(name) for name in names if name not in at_work),
     ]
 
 
