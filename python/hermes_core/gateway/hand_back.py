@@ -72,7 +72,7 @@ class HandBack:
 
         It was done, whether or not the row can be written.
         """
-        if (home := self._rows.home_of(name)) is not None:
+        if (home := self._rows.row_home(name)) is not None:
             self._rows.attempt(home, function, name, *arguments)
 
     def forget(self, name: str) -> bool:

@@ -76,7 +76,7 @@ class HostRows:
             _homes.setdefault(name, home)
             _begun.pop(name, None)
 
-    def home_of(self, name: str) -> Path | None:
+    def row_home(self, name: str) -> Path | None:
         """Return the home of a row that is known of, or is being written."""
         with _lock:
             return _begun.get(name) or _homes.get(name)
