@@ -55,11 +55,12 @@ _KEPT = 64
 class _Held:
     """What is known of one event: who has it, if anybody does, and who has claimed it."""
 
-    __slots__ = ("claimed_at", "delivery", "looked_at", "releases", "token")
+    __slots__ = ("claimed_at", "delivery", "looked_at", "more", "releases", "token")
 
     def __init__(self) -> None:
         self.looked_at: float | None = None  # when its row was last known to be ours
         self.delivery: Delivery | None = None  # none where the event waits
+        self.more: list[Delivery] = []  # of copies, which others have taken
         self.token: object = None
         self.claimed_at = 0.0
         self.releases = 0
@@ -67,6 +68,12 @@ class _Held:
     def is_claimed(self) -> bool:
         """Whether a consumer has claimed it, not too long ago."""
         return self.token is not None and time.monotonic() - self.claimed_at < CLAIM_SECONDS
+
+    def let_go(self) -> list[Delivery]:
+        """Have nobody have it any more; return what is to be settled."""
+        gone = [] if self.delivery is None else [self.delivery, *self.more]
+        self.delivery, self.more = None, []
+        return gone
 
 
 class Claims:
@@ -114,8 +121,11 @@ class Claims:
             held = self._held.get(name)
             if held is None or held.is_claimed():
                 return True
-            # Where it pauses since its last release, it waits from now on.
-            delivery, held.delivery = held.delivery or self._lease(name), None
+            if held.more:
+                delivery: Delivery | None = held.more.pop()
+            else:
+                # Where it pauses since its last release, it waits from now on.
+                delivery, held.delivery = held.delivery or self._lease(name), None
         if delivery is None:
             return True
         if item is not delivery.event:
@@ -146,24 +156,29 @@ class Claims:
             held = self._held.get(name) or _Held()
             if held.is_claimed() or not self.knows(name):
                 return False
-            if held.delivery is None:
+            is_settled = self._delivery_of(name) in ("delivered", "dropped")
+            copies = held.let_go() if is_settled else []
+            if not is_settled and held.delivery is None:
                 held.delivery = self._lease(name)
-                if held.delivery is None and self._delivery_of(name) is not None:
-                    return False
-            held.token, held.claimed_at = token, time.monotonic()
-            self._held[name] = held
-        return True
+                is_settled = held.delivery is None and self._delivery_of(name) is not None
+            if not is_settled:
+                held.token, held.claimed_at = token, time.monotonic()
+                self._held[name] = held
+        for copy in copies:
+            copy.ack()
+        return not is_settled
 
     def complete(self, name: str, token: object) -> bool:
         """Acknowledge an event; False if this claim is not the last one of it."""
         with self._lock:
             held = self._claimed(name, token)
-            # Claimed long ago, it may wait again by now.
-            delivery = None if held is None else held.delivery or self._lease(name)
-            if delivery is None:
+            if held is None:
+                return False
+            gone = self._let_go_all(name, held)
+            if not gone:
                 return False
             del self._held[name]
-        return delivery.ack()
+        return True in [each.ack() for each in gone]
 
     def release(self, name: str, token: object) -> bool:
         """Have an event wait again; False as for `complete`.
@@ -175,23 +190,22 @@ class Claims:
             held = self._claimed(name, token)
             if held is None:
                 return False
-            delivery, held.delivery, held.token = held.delivery, None, None
+            gone, held.token = held.let_go(), None
             held.releases += 1
             pause = _pause(held.releases)
-        if delivery is not None:
-            delivery.defer(pause)
+        for each in gone:
+            each.defer(pause)
         return True
 
     def mark_delivered(self, name: str) -> bool:
         """Acknowledge an event whoever has it; False if it is settled."""
         with self._lock:
-            held = self._held.get(name)
-            delivery = None if held is None else held.delivery
-            if delivery is None and (delivery := self._lease(name)) is None:
+            gone = self._let_go_all(name, self._held.get(name) or _Held())
+            if not gone:
                 # Of one that runs there is nothing to acknowledge yet.
                 return self.knows(name) and self._delivery_of(name) is None
             self._held.pop(name, None)
-        return delivery.ack()
+        return True in [each.ack() for each in gone]
 
     def token_of(self, name: str) -> object:
         """Return by what an event is claimed; `None` if it is not."""
@@ -216,8 +230,8 @@ class Claims:
                     continue
                 if held.delivery is not delivery:
                     continue
-                held.delivery = None
-            count += delivery.defer()
+                gone = held.let_go()
+            count += True in [each.defer() for each in gone]
         return count
 
     def counts(self) -> dict[str, int]:
@@ -235,8 +249,8 @@ class Claims:
         with self._lock:
             held, self._held = self._held, {}
         for each in held.values():
-            if each.delivery is not None:
-                each.delivery.ack()
+            for delivery in each.let_go():
+                delivery.ack()
 
     def stop(self) -> None:
         """Give nothing out any more; who waits for an event is told. Claims go on."""
@@ -261,11 +275,11 @@ class Claims:
                 if may_leave(name) or not self.knows(name)
             ]
         for _, held in gone:
-            assert held.delivery is not None
-            if held.is_claimed():
-                held.delivery.ack()
-            else:
-                yield held.delivery
+            first, *more = held.let_go()
+            if not held.is_claimed():
+                yield first
+            for delivery in (first, *more):
+                delivery.ack()
         staying: list[Delivery] = []
         rest = _core.Mailbox(self._queue, None, None, None, False, None, None)
         try:
@@ -296,7 +310,11 @@ class Claims:
             if len(self._held) >= self._forget_at:
                 self._forget()
             # It may be claimed already: by whoever has a copy.
-            self._held.setdefault(name, _Held()).delivery = delivery
+            held = self._held.setdefault(name, _Held())
+            if held.delivery is None:
+                held.delivery = delivery
+            else:
+                held.more.append(delivery)
 
     def _forget(self) -> None:
         """Forget those that were settled otherwise."""
@@ -309,6 +327,13 @@ class Claims:
         """Lease one event out of its turn; `None` if it does not wait."""
         taken = self._box.take_of(self._registry, name)
         return None if taken is None else Delivery(*taken)
+
+    def _let_go_all(self, name: str, held: _Held) -> list[Delivery]:
+        """What is to be settled of an event: what consumers have, and what waits again by now."""
+        gone = held.let_go()
+        if (waiting := self._lease(name)) is not None:
+            gone.append(waiting)
+        return gone
 
     def _lost(self, name: str) -> Callable[[Delivery], object] | None:
         """Return how the delivery of a result ends that is another process's by now.
@@ -352,9 +377,9 @@ class Claims:
             held = self._held.get(name)
             if held is None or held.is_claimed():
                 return
-            delivery, held.delivery = held.delivery, None
-        if delivery is not None:
-            leave(delivery)
+            gone = held.let_go()
+        for each in gone:
+            leave(each)
 
     def _claimed(self, name: str, token: object) -> _Held | None:
         held = self._held.get(name)

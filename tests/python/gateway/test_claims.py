@@ -13,7 +13,7 @@ import pytest
 from adapter_support import WAIT, Child, Host, dispatch, rest, take, until
 from claims_support import Event, delivery, durable, names, own_home, run
 
-from hermes_core import gateway
+from hermes_core import CompletionQueue, gateway
 from hermes_core.gateway import claims as claims_module
 from hermes_core.gateway import home_ledgers, queue_swap
 
@@ -223,6 +223,36 @@ def test_a_claim_that_is_too_old_is_anothers_once_that_claims(
     assert core.registry.complete_completion_delivery(name, old) is False
     assert core.registry.release_completion_delivery(name, old) is False
     assert core.registry.complete_completion_delivery(name, new) is True
+
+
+def test_a_copy_taken_beside_the_event_takes_nothing_from_its_consumer(core: Host) -> None:
+    """F11: a copy waits beside the event, as where a front end restores on a timer."""
+    name = run(core)
+    (event,) = take(core.queue, 1)
+    CompletionQueue.put(core.queue, dict(event))
+    token = core.registry.claim_event_delivery(event, "a")
+    (copy,) = take(core.queue, 1)
+    assert core.registry.claim_event_delivery(copy, "b") is None
+    core.registry.complete_event_delivery(event, token)
+    assert delivery(name) == "delivered"
+    assert rest(core.queue) == []
+    gateway.uninstall()
+    assert rest(core.queue) == []
+
+
+def test_a_copy_that_is_claimed_first_is_the_event(core: Host) -> None:
+    name = run(core)
+    (event,) = take(core.queue, 1)
+    CompletionQueue.put(core.queue, dict(event))
+    (copy,) = take(core.queue, 1)
+    token = core.registry.claim_event_delivery(copy, "b")
+    assert core.registry.claim_event_delivery(event, "a") is None
+    core.registry.release_event_delivery(copy, token)
+    tokens = [core.registry.claim_event_delivery(one, "c") for one in take(core.queue, 2)]
+    assert sorted(map(bool, tokens)) == [False, True]
+    core.registry.complete_event_delivery(copy, next(filter(None, tokens)))
+    assert delivery(name) == "delivered"
+    assert rest(core.queue) == []
 
 
 def test_results_for_another_queue_are_copies_that_are_claimed_all_the_same(core: Host) -> None:
