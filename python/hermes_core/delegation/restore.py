@@ -7,6 +7,8 @@ ago still claims is asked for again when its lease is over.
 
 from __future__ import annotations
 
+import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 
@@ -16,7 +18,7 @@ from hermes_core.delegation.lifecycle import Lifecycle
 from hermes_core.ledger import rows
 from hermes_core.ledger.ledger import Instance, Ledger
 from hermes_core.ledger.lost import lost
-from hermes_core.runtime import log
+from hermes_core.runtime import event_loop, forked, log
 from hermes_core.text import json
 
 TYPE_CHECKING = False
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
 
 #: The fields that say whose something is.
 OWNER = ("session_key", "origin_ui_session_id", "parent_session_id")
+
+
+#: Those who take rows over now: who, for which registry, and the lock that they hold meanwhile.
+_takers: dict[int, tuple[int, int, threading.Lock]] = {}
+forked.in_child(sys.modules[__name__], lambda _: _takers.clear())
+#: Seconds, at most, that one who opens waits for a row that another thread is just putting.
+PUT_SECONDS = 1.0
 
 
 class Interest:
@@ -146,7 +155,9 @@ def take_over(registry: Lifecycle, interest: Interest) -> int:
         rows = [row for key in keys for row in instance.unclaimed(key)]
     else:
         rows = instance.unclaimed() if interest.asks_of_texts else instance.free()
-    return _take_over(registry, ledger, [interest], rows)
+    count = _take_over(registry, ledger, [interest], rows)
+    _wait_for_others(registry)
+    return count
 
 
 def look(registry: Lifecycle, ledger: Ledger, interests: list[Interest]) -> int:
@@ -164,8 +175,12 @@ def _take_over(
 ) -> int:
     free = [row for row in rows if row["holder"] == "nobody" and not _runs(registry, row)]
     wanted = _wanted(interests, free)
-    count = 0
-    if wanted:
+    if not wanted:
+        return 0
+    count, taking = 0, threading.Lock()
+    taking.acquire()
+    _takers[id(taking)] = threading.get_ident(), id(registry), taking
+    try:
         claimed = registry._follow(ledger).claim(list(wanted))
         try:
             for row in claimed.rows():
@@ -174,7 +189,25 @@ def _take_over(
         finally:
             # Also if it raises, Ctrl-C for one: whoever asks next finds the rest.
             claimed.give_back()
+    finally:
+        _takers.pop(id(taking), None)
+        taking.release()
     return count
+
+
+def _wait_for_others(registry: Lifecycle) -> None:
+    """Let other threads put what they have just taken over, the ledger's own for one.
+
+    Not where this thread takes something over itself, further out, for then two could wait for one
+    another; and on no event loop.
+    """
+    others = list(_takers.copy().values())
+    ident = threading.get_ident()
+    if not others or any(who == ident for who, _, _ in others) or event_loop.is_running():
+        return
+    for _, whose, taking in others:
+        if whose == id(registry) and taking.acquire(timeout=PUT_SECONDS):
+            taking.release()
 
 
 def take_over_one(registry: Lifecycle, ledger: Ledger, delegation_id: str) -> None:
