@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from differential import events, reference
@@ -62,7 +62,11 @@ def test_f11_what_the_gateway_holds_for_the_same_notice_is_the_same(
     )
     other = {**event, **change}
     is_same = notification_dedup_key(event) == notification_dedup_key(other)
-    assert is_same == (dedup_key_of_the_gateway(event) == dedup_key_of_the_gateway(other))
+    try:
+        expected = dedup_key_of_the_gateway(event) == dedup_key_of_the_gateway(other)
+    except Exception:
+        reject()  # the gateway has no key for one of them
+    assert is_same == expected
 
 
 @given(st.one_of(events.PROCESS_EVENTS, events.ANYTHING))

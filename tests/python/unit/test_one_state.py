@@ -262,6 +262,9 @@ class OneState(RuleBasedStateMachine):
     @rule(which=WHICH)
     def drop(self, which: int) -> None:
         event = self.choose(which, self.model.delegations)
+        if event.stage == DROPPED and not event.is_kept:
+            # What an immediate shutdown left and nobody keeps here is the next process's to drop.
+            return
         said = self.registry.drop(event.id)
         self.expect(said, self.may_drop(event))
         if said:
